@@ -1,0 +1,153 @@
+"""Keys and values of the rows that are being decoded, and the attention that reads them.
+
+Rows are kept dense: rows ``0 .. count-1`` are live, and a finished row's place is taken by the last
+one. Each row holds its own length, so no padding is stored between prompt and response and a row's
+result does not depend on its neighbours' lengths.
+
+The model is HF's own; it reaches this cache through two public hooks: an attention function
+registered under :data:`ATTENTION`, and the ``past_key_values`` object, whose ``update`` it calls.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+ATTENTION = "verl_pi_rollout"
+_GRAIN = 64  # positions by which the capacity grows
+
+
+class RowCache:
+    """Keys and values in ``[row, position, head, dim]`` per layer, grown on demand.
+
+    One forward pass is announced with :meth:`begin_prefill` or :meth:`begin_decode`, then the
+    model's layers call :meth:`update`.
+    """
+
+    def __init__(self, layers: int, heads: int, head_dim: int, dtype: torch.dtype) -> None:
+        self.layers = layers
+        self.heads = heads
+        self.head_dim = head_dim
+        self.dtype = dtype
+        self.keys: list[torch.Tensor] = []
+        self.values: list[torch.Tensor] = []
+        self.release()
+
+    @property
+    def bytes_per_position(self) -> int:
+        """Bytes that one position of one row takes over all layers."""
+        return 2 * self.layers * self.heads * self.head_dim * self.dtype.itemsize
+
+    @property
+    def capacity(self) -> tuple[int, int]:
+        """Allocated ``(rows, positions)``."""
+        return self.keys[0].shape[0], self.keys[0].shape[1]
+
+    def release(self) -> None:
+        """Give the memory back; the next :meth:`reserve` allocates anew."""
+        empty = (0, 0, self.heads, self.head_dim)
+        self.keys = [torch.empty(empty, dtype=self.dtype) for _ in range(self.layers)]
+        self.values = [torch.empty(empty, dtype=self.dtype) for _ in range(self.layers)]
+
+    def reserve(self, rows: int, positions: int) -> None:
+        """Make room for ``rows`` rows of ``positions`` positions, keeping what is stored."""
+        have_rows, have_positions = self.capacity
+        if rows <= have_rows and positions <= have_positions:
+            return
+        rows = max(rows, have_rows)
+        positions = max(-(-positions // _GRAIN) * _GRAIN, have_positions)
+        for store in (self.keys, self.values):
+            for layer, old in enumerate(store):
+                # Zeros, not garbage: masked positions are multiplied by 0, and 0 * NaN is NaN.
+                new = torch.zeros(rows, positions, self.heads, self.head_dim, dtype=self.dtype)
+                new[:have_rows, :have_positions] = old
+                store[layer] = new
+
+    def copy_rows(self, source: list[int], target: list[int], positions: int) -> None:
+        """Copy the first ``positions`` positions of rows ``source`` to rows ``target``."""
+        if not source:
+            return
+        source_ids, target_ids = torch.tensor(source), torch.tensor(target)
+        for store in (self.keys, self.values):
+            for layer in store:
+                layer[target_ids, :positions] = layer[source_ids, :positions]
+
+    def begin_prefill(self, rows: list[int], positions: int) -> None:
+        """The next forward pass computes ``positions`` positions of fresh rows ``rows``."""
+        self._rows = torch.tensor(rows)
+        self._width = positions
+        self._decoding = False
+        self.mask = None
+
+    def begin_decode(self, lengths: torch.Tensor) -> None:
+        """The next forward pass appends one position to each of rows ``0 .. len(lengths)-1``."""
+        rows, positions = self.capacity
+        count = lengths.numel()
+        longest = int(lengths.max()) + 1
+        if count > rows or longest > positions:
+            raise IndexError(
+                f"{count} rows of {longest} positions exceed the reserved {rows} x {positions}"
+            )
+        self._decoding = True
+        self._count = count
+        self._width = min(positions, -(-longest // 16) * 16)
+        self._flat = torch.arange(count) * positions + lengths
+        hidden = torch.arange(self._width)[None, :] > lengths[:, None]
+        mask = torch.zeros(count, 1, 1, self._width, dtype=self.dtype)
+        self.mask = mask.masked_fill_(hidden[:, None, None, :], float("-inf"))
+
+    def update(
+        self, key: torch.Tensor, value: torch.Tensor, layer_idx: int, *_args, **_kwargs
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """HF's cache call: store ``[row, head, new, dim]``, return what attention shall read."""
+        keys, values = self.keys[layer_idx], self.values[layer_idx]
+        if not self._decoding:
+            keys[self._rows, : self._width] = key.transpose(1, 2)
+            values[self._rows, : self._width] = value.transpose(1, 2)
+            return key, value
+        width = self.heads * self.head_dim
+        keys.view(-1, width).index_copy_(0, self._flat, key.reshape(self._count, width))
+        values.view(-1, width).index_copy_(0, self._flat, value.reshape(self._count, width))
+        return (
+            keys[: self._count, : self._width].transpose(1, 2),
+            values[: self._count, : self._width].transpose(1, 2),
+        )
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """HF asks for it only when no position ids are given; this rollout always gives them."""
+        return 0
+
+
+def rollout_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    row_cache: RowCache | None = None,
+    **_kwargs,
+) -> tuple[torch.Tensor, None]:
+    """HF attention function: causal within a prefill, masked by row length while decoding.
+
+    Prompts are padded on the right, so causality alone keeps padding out of every real position.
+    While decoding, the query heads that share a key head become the query positions of one
+    attention call, which spares repeating keys and values for grouped-query models.
+
+    Shapes: query ``[row, head, new, dim]``; key and value ``[row, kv head, positions, dim]``;
+    the result is ``[row, new, head, dim]``.
+    """
+    if row_cache is None or row_cache.mask is None:
+        out = scaled_dot_product_attention(
+            query, key, value, is_causal=True, scale=scaling, enable_gqa=True
+        )
+        return out.transpose(1, 2).contiguous(), None
+    rows, heads, _, dim = query.shape
+    grouped = query.reshape(rows, key.shape[1], heads // key.shape[1], dim)
+    out = scaled_dot_product_attention(grouped, key, value, row_cache.mask, scale=scaling)
+    return out.reshape(rows, 1, heads, dim), None
+
+
+AttentionInterface.register(ATTENTION, rollout_attention)

@@ -1,0 +1,113 @@
+"""A run is a list of stages on one set of processes: warm-up, a collection, the arms.
+
+A stage says where its first weights come from, what it samples, which algorithm learns from that,
+and how often it is evaluated. It is plain data, made by a recipe and checked before Ray starts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from algorithms.base import View
+
+Source = Literal["rollout", "stored", "given"]
+TeacherWeights = Literal["live", "frozen", "none"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a batch of prompts becomes trajectories.
+
+    ``source``: ``rollout`` generates with the current weights, ``stored`` replays the trajectories
+    of a collection, ``given`` takes the response from the row's ``given_kind`` entry (SFT).
+    """
+
+    view: View = "student"
+    source: Source = "rollout"
+    pi_kind: str | None = None
+    given_kind: str = "gold_solution"
+    n: int = 1
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = -1
+    max_prompt_tokens: int = 1024
+    template: dict[str, str] = field(default_factory=dict)
+    verify: bool = True
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of training, collection or evaluation.
+
+    ``start_from`` names the stage whose last weights this one starts from; "base" is the model as
+    loaded. ``teacher_from`` does the same for a frozen teacher (None: the stage's own start).
+    ``steps`` 0 only evaluates.
+    """
+
+    name: str
+    arm: str
+    seed: int
+    phase: Literal["warmup", "collect", "train", "evaluate"]
+    algorithm: str
+    algorithm_settings: dict[str, Any] = field(default_factory=dict)
+    sampling: Sampling = field(default_factory=Sampling)
+    data: str = ""
+    shuffle: bool = True
+    steps: int = 0
+    batch_size: int = 16
+    optimiser: dict[str, Any] = field(default_factory=dict)
+    start_from: str = "base"
+    teacher: TeacherWeights = "none"
+    teacher_from: str | None = None
+    evaluate: dict[str, int | None] = field(default_factory=dict)
+    evaluate_every: int = 0
+    store: str | None = None
+    keep_weights: bool = True
+    on_collapse: Literal["stop", "warn"] = "stop"
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def stage_from_dict(values: dict[str, Any]) -> Stage:
+    """The inverse of ``Stage.as_dict``; unknown keys are refused by the dataclass."""
+    values = dict(values)
+    values["sampling"] = Sampling(**values.get("sampling", {}))
+    return Stage(**values)
+
+
+class InvalidPlan(ValueError):
+    """A list of stages that cannot run, with what to change."""
+
+
+def check_plan(stages: list[Stage]) -> None:
+    """Refuse plans that would fail half-way.
+
+    Raises:
+        InvalidPlan: duplicate names, a start from a stage that does not come before, a stored
+            source that nothing wrote, or a batch without rows.
+    """
+    seen: set[str] = {"base"}
+    stored: set[str] = set()
+    for stage in stages:
+        if stage.name in seen:
+            raise InvalidPlan(f"two stages are named {stage.name!r}; names are folders, keep them apart")
+        for what, origin in (("start_from", stage.start_from), ("teacher_from", stage.teacher_from)):
+            if origin is not None and origin not in seen:
+                raise InvalidPlan(
+                    f"stage {stage.name!r}: {what}={origin!r} is no earlier stage; "
+                    f"earlier ones: {', '.join(sorted(seen))}"
+                )
+        if stage.steps < 0 or stage.batch_size < 1 or stage.sampling.n < 1:
+            raise InvalidPlan(f"stage {stage.name!r}: steps >= 0, batch_size >= 1 and n >= 1 are needed")
+        if stage.steps and not stage.data:
+            raise InvalidPlan(f"stage {stage.name!r} trains {stage.steps} steps on no data: set data=")
+        if stage.sampling.source == "stored" and stage.data not in stored:
+            raise InvalidPlan(
+                f"stage {stage.name!r} replays {stage.data!r}, which no earlier stage stores"
+            )
+        if stage.store:
+            stored.add(stage.store)
+        seen.add(stage.name)

@@ -1,0 +1,1 @@
+"""How a data set becomes rows: schema, data sets, privileged information, leak guard."""

@@ -1,0 +1,176 @@
+"""The files that a run trains and evaluates on, made once from whatever the user named.
+
+Rows get the control kinds of privileged information, a ``row_uid`` that survives verl's loader,
+and are checked: both views must fit, no held-out statement may be trained on.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from algorithms.runtime.prompts import row_views
+from algorithms.runtime.stages import Sampling
+from algorithms.views import ViewOverflow
+from data_prep import core_lean, leak, pi
+from data_prep.schema import read_rows
+from recipes.config import ConfigError
+
+Row = dict[str, Any]
+
+
+@dataclass
+class RunData:
+    """Rows by role, and what was dropped from them."""
+
+    train: list[Row]
+    heldout: list[Row]
+    warmup: list[list[Row]]
+    dropped: list[dict[str, Any]] = field(default_factory=list)
+    longest: dict[str, int] = field(default_factory=dict)
+
+
+def load(name: str | None, split: str) -> list[Row]:
+    """Rows of the bundled set, or of a parquet or jsonl file.
+
+    Raises:
+        ConfigError: no such file.
+        data_prep.errors.DataError: a file whose rows do not have our schema.
+    """
+    if name is None:
+        return []
+    if name == "core_lean":
+        return core_lean.load(split)
+    path = Path(name).expanduser()
+    if not path.exists():
+        raise ConfigError(
+            f"no data at {path}: give core_lean, or a parquet or jsonl file that "
+            "python -m data_prep wrote"
+        )
+    return read_rows(path)
+
+
+def build(config: Any, tokenizer: Any, warm_up: bool) -> RunData:
+    """Load, check and complete all rows of a run. Deterministic."""
+    train = _first(load(config.data.train, "train"), config.data.train_rows)
+    heldout = _first(load(config.data.eval, "heldout"), config.data.eval_rows)
+    warm = load(config.data.warmup, "warmup") if warm_up else []
+    leak.check_disjoint([*train, *warm], heldout)
+    data = RunData(_with_controls(train), heldout, [])
+    if warm_up:
+        data.warmup = [_mix(warm, phase.mix, config) for phase in config.warmup.phases]
+    sampling = Sampling(
+        pi_kind=config.privileged.kind,
+        max_prompt_tokens=config.max_prompt_tokens,
+        template=_template(config),
+    )
+    data.train = _fitting(data, "train", data.train, tokenizer, sampling)
+    data.heldout = _fitting(data, "heldout", data.heldout, tokenizer, sampling)
+    data.warmup = [_fitting(data, "warmup", rows, tokenizer, sampling) for rows in data.warmup]
+    return data
+
+
+def _template(config: Any) -> dict[str, str]:
+    template = {"position": config.privileged.position}
+    if config.privileged.template:
+        template["template"] = config.privileged.template
+    return template
+
+
+def _first(rows: list[Row], count: int | None) -> list[Row]:
+    if count is None or count >= len(rows):
+        return rows
+    # A seeded choice, in the file's order: the first rows may all be of one family.
+    chosen = sorted(random.Random(0).sample(range(len(rows)), count))
+    return [rows[i] for i in chosen]
+
+
+def _with_controls(rows: list[Row]) -> list[Row]:
+    """Every row with the privileged kinds that the control arms show to the teacher."""
+    return pi.attach(pi.attach(rows, "wrong_skeleton"), "gibberish")
+
+
+# A mix is one warm-up phase: which rows, in which view.
+
+
+def _format_mix(rows: list[Row], config: Any) -> list[Row]:
+    """Easy rows in both views, and the target families from skeleton to proof."""
+    easy = [r for r in rows if not _is_target(r)]
+    return [
+        *(_viewed(r, "student") for r in easy),
+        *(_viewed(r, "teacher") for r in easy),
+        *(_viewed(r, "teacher") for r in rows if _is_target(r)),
+    ]
+
+
+def _bare_mix(rows: list[Row], config: Any) -> list[Row]:
+    """Mostly bare statements of the target families; a quarter still with the skeleton."""
+    target = [r for r in rows if _is_target(r)]
+    return [
+        *(_viewed(r, "student") for r in target),
+        *(_viewed(r, "teacher") for r in target[::4]),
+    ]
+
+
+MIXES: dict[str, Callable[[list[Row], Any], list[Row]]] = {
+    "format": _format_mix,
+    "bare": _bare_mix,
+}
+
+
+def _is_target(row: Row) -> bool:
+    return row["extra_info"].get("role") == "target"
+
+
+def _mix(rows: list[Row], name: str, config: Any) -> list[Row]:
+    if name not in MIXES:
+        raise ConfigError(f"warmup.phases: no mix {name!r}; known: {', '.join(MIXES)}")
+    mixed = MIXES[name](rows, config)
+    random.Random(0).shuffle(mixed)
+    return mixed
+
+
+def _viewed(row: Row, view: str) -> Row:
+    return {**row, "extra_info": {**row["extra_info"], "view": view}}
+
+
+def _fitting(
+    data: RunData, role: str, rows: Sequence[Row], tokenizer: Any, sampling: Sampling
+) -> list[Row]:
+    """Rows whose views both fit; the others are dropped and counted."""
+    kept, longest = [], 0
+    for row in rows:
+        try:
+            views = row_views(tokenizer, row, row["prompt"], sampling)
+        except ViewOverflow as overflow:
+            where = {"arm": role, "seed": None, "step": 0, "uid": row["uid"]}
+            data.dropped.append({**where, "reason": "view_overflow", "detail": str(overflow)})
+            continue
+        longest = max(longest, len(views.teacher_ids), len(views.student_ids))
+        kept.append(row)
+    if rows and not kept:
+        raise ConfigError(
+            f"no {role} row fits max_prompt_tokens={sampling.max_prompt_tokens}: raise it"
+        )
+    data.longest[role] = max(longest, data.longest.get(role, 0))
+    return kept
+
+
+def write(data: RunData, folder: Path) -> dict[str, str]:
+    """The parquet files that the stages read, by role."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {"train": data.train, "eval": data.heldout}
+    files |= {f"warmup_{i}": rows for i, rows in enumerate(data.warmup)}
+    paths = {}
+    for role, rows in files.items():
+        path = folder / f"{role}.parquet"
+        table = pa.Table.from_pylist([{**row, "row_uid": row["uid"]} for row in rows])
+        pq.write_table(table, path)
+        paths[role] = str(path)
+    return paths

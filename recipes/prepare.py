@@ -1,0 +1,275 @@
+"""Everything that can be decided and checked before Ray starts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from algorithms import registry
+from algorithms.runtime.prompts import privileged_content
+from algorithms.runtime.records import RunRecords
+from algorithms.runtime.stages import check_plan
+from algorithms.views import ViewTemplate, check_views
+from recipes import data as run_data
+from recipes.config import ConfigError
+from recipes.estimate import memory_estimate, parameter_count
+from recipes.plan import Plan, build_plan
+from recipes.run_folder import open_run, versions, write_json
+
+COLLAPSED_STATUS = 3
+
+
+@dataclass
+class Job:
+    """A checked run: its data, its stages, and the numbers derived from them."""
+
+    config: Any
+    data: run_data.RunData
+    plan: Plan
+    model_path: str
+    verifier: str
+    tokenizer: Any
+
+    def print_plan(self) -> None:
+        """What a dry run shows."""
+        for line in describe(self):
+            print(line)
+
+    def write(self) -> Path:
+        """Make (or reopen) the run folder with everything that the run reads."""
+        from recipes.launch import SETTINGS_FILE
+        from recipes.verl_settings import settings
+
+        folder, resumed = open_run(self.config)
+        paths = run_data.write(self.data, folder / "data")
+        plan = build_plan(self.config, {**paths, **_collected(self.config, folder)}, warms_up(self.config))
+        tree = settings(self.config, plan.stages, folder, self.model_path, paths)
+        OmegaConf.save(OmegaConf.create(tree), folder / SETTINGS_FILE)
+        OmegaConf.save(self.config, folder / "config.yaml")
+        write_json(folder / "versions.json", versions(self.config.profile_name))
+        write_json(folder / "plan.json", report_plan(self))
+        records = RunRecords(folder)
+        if resumed:
+            records.event("resume", "the run was started again")
+        elif self.data.dropped:
+            records.write("dropped", *self.data.dropped)
+        return folder
+
+    def collapsed_status(self, folder: Path) -> int:
+        """3 if an arm was stopped by an alarm, else 0."""
+        for done in (folder / "stages").glob("*.json"):
+            if json.loads(done.read_text())["collapsed"]:
+                return COLLAPSED_STATUS
+        return 0
+
+
+def warms_up(config: Any) -> bool:
+    """Whether the run has a warm-up stage."""
+    if config.warmup.enabled == "auto":
+        return bool(config.warmup_default and config.data.warmup)
+    return bool(config.warmup.enabled)
+
+
+def prepare(config: Any) -> Job:
+    """Load and check model, data, views, algorithm, verifier and plan.
+
+    Raises:
+        ConfigError: something cannot run, with the setting to change.
+    """
+    from transformers import AutoTokenizer
+
+    model_path = _model_path(config)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model_path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"model.path={config.model.path}: no tokenizer there: {error}") from error
+    try:
+        data = run_data.build(config, tokenizer, warms_up(config))
+        _check_template(config, tokenizer, data)
+        placeholder = {
+            "train": "train",
+            "eval": "eval",
+            **{f"warmup_{i}": f"warmup_{i}" for i in range(len(data.warmup))},
+            **{f"collected_{s}": f"collected_{s}" for s in config.seeds},
+        }
+        plan = build_plan(config, placeholder, warms_up(config))
+        check_plan(plan.stages)
+        for stage in plan.stages:
+            registry.build(stage.algorithm, **stage.algorithm_settings)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    _check_arithmetic(config, data)
+    return Job(config, data, plan, model_path, _verifier(data), tokenizer)
+
+
+def _model_path(config: Any) -> str:
+    if config.model.path == "demo":
+        from recipes.demo_model import ensure_demo_model
+
+        return str(ensure_demo_model())
+    path = Path(str(config.model.path)).expanduser()
+    return str(path.resolve()) if path.exists() else str(config.model.path)
+
+
+def _check_template(config: Any, tokenizer: Any, data: run_data.RunData) -> None:
+    row = next(
+        (r for r in data.train if privileged_content(r, config.privileged.kind)), None
+    )
+    if row is None:
+        raise ConfigError(
+            f"no training row has privileged information of kind {config.privileged.kind!r}: "
+            "prepare the data with it, or choose another privileged.kind"
+        )
+    template = {"position": config.privileged.position}
+    if config.privileged.template:
+        template["template"] = config.privileged.template
+    content = privileged_content(row, config.privileged.kind)
+    check_views(tokenizer, row["prompt"], content, ViewTemplate(**template))
+
+
+def _check_arithmetic(config: Any, data: run_data.RunData) -> None:
+    for name, rows in (("data.train", data.train), *(("data.warmup", w) for w in data.warmup)):
+        if len(rows) < config.batch_size:
+            raise ConfigError(
+                f"{name} has {len(rows)} rows, fewer than batch_size={config.batch_size}: lower it"
+            )
+    if config.reward_weight > 0 and config.samples_per_prompt < 2:
+        raise ConfigError(
+            "reward_weight > 0 centres rewards within a group: set samples_per_prompt to 2 or more"
+        )
+    longest = max(data.longest.values()) + config.max_response_tokens
+    if longest > config.max_tokens_per_micro_batch:
+        raise ConfigError(
+            f"the longest row has {longest} tokens, more than max_tokens_per_micro_batch="
+            f"{config.max_tokens_per_micro_batch}: raise it"
+        )
+
+
+def _verifier(data: run_data.RunData) -> str:
+    import rewards
+
+    styles = sorted({row["reward_model"]["style"] for row in [*data.train, *data.heldout]})
+    try:
+        verifiers = {style: rewards.get_verifier(style) for style in styles}
+        described = [
+            f"{style} ({verifier.describe()})" if hasattr(verifier, "describe") else style
+            for style, verifier in verifiers.items()
+        ]
+    except (LookupError, RuntimeError) as error:
+        raise ConfigError(f"the verifier cannot run: {error}") from error
+    return "; ".join(described)
+
+
+def _collected(config: Any, folder: Path) -> dict[str, str]:
+    return {
+        f"collected_{seed}": str(folder / "data" / f"collected-seed{seed}.parquet")
+        for seed in config.seeds
+    }
+
+
+def report_plan(job: Job) -> dict[str, Any]:
+    """``plan.json``: what the report says of the run."""
+    config, plan = job.config, job.plan
+    new = sum(r["extra_info"].get("structure") == "new" for r in job.data.heldout)
+    return {
+        "recipe": config.recipe,
+        "arms": [
+            {
+                "name": arm.name,
+                "algorithm": "sft" if arm.source == "given" else "opsd",
+                "sampling": arm.sampling_label,
+                "teacher": "none" if arm.source == "given" else arm.teacher,
+                "pi": config.privileged.kind if arm.pi == "own" else arm.pi,
+                "seeds": list(config.seeds),
+                "steps": plan.steps,
+                "description": arm.description,
+            }
+            for arm in plan.arms
+        ],
+        "warmup": {
+            "enabled": plan.warmup_steps > 0,
+            "steps": plan.warmup_steps,
+            "rows": len({r["uid"] for rows in job.data.warmup for r in rows}),
+            "why": "the base model solves none of these statements, with or without a skeleton: "
+            "SFT on disjoint statements teaches the format",
+        },
+        "heldout": {"n": len(job.data.heldout), "new_structure": new},
+        "verifier": job.verifier,
+        "tactic_policy": _tactic_policy(job.data),
+        "stages": [stage.name for stage in plan.stages],
+    }
+
+
+def _tactic_policy(data: run_data.RunData) -> str:
+    """Which tactics do not count, as the rows say."""
+    forbidden = {tuple(r["extra_info"].get("forbid") or ()) for r in data.heldout}
+    if forbidden <= {()}:
+        return "every tactic counts"
+    names = sorted({name for names in forbidden for name in names})
+    return f"these tactics do not count: {', '.join(names)}"
+
+
+def describe(job: Job) -> list[str]:
+    """The derived numbers, the views of one row and the command to come."""
+    config, plan, data = job.config, job.plan, job.data
+    per_step = config.batch_size * config.samples_per_prompt
+    trained = sum(stage.steps for stage in plan.stages if stage.phase != "collect")
+    heldout = len(data.heldout) * config.evaluation.samples
+    evaluations = sum(
+        heldout if rows is None else min(rows, len(data.heldout)) * config.evaluation.samples
+        for stage in plan.stages
+        for rows in stage.evaluate.values()
+    )
+    sampled = sum(
+        s.steps * s.batch_size * s.sampling.n
+        for s in plan.stages
+        if s.sampling.source == "rollout"
+    )
+    parameters = parameter_count(job.model_path)
+    row = data.train[0]
+    lines = [
+        f"profile           {config.profile_name}, rollout {config.rollout}",
+        f"model             {job.model_path} ({parameters / 1e6:.0f} M parameters)",
+        f"verifier          {job.verifier}",
+        f"rows              {len(data.train)} train, {len(data.heldout)} held out, "
+        f"{[len(w) for w in data.warmup]} warm-up, {len(data.dropped)} dropped",
+        f"longest prompt    {data.longest} tokens of {config.max_prompt_tokens}",
+        f"stages            {', '.join(s.name for s in plan.stages)}",
+        f"gradient steps    {trained} in all, {config.steps} an arm",
+        f"a step            {config.batch_size} prompts x {config.samples_per_prompt} = "
+        f"{per_step} trajectories, up to {config.max_tokens_per_micro_batch} tokens a micro-batch",
+        f"responses         {sampled} sampled for training, {evaluations} for evaluation, "
+        f"{config.max_response_tokens} tokens each at most",
+        *memory_estimate(config, plan, parameters),
+        "",
+        "student's view of the first row:",
+        *_indented(_text(job, row, "none")),
+        "teacher's view:",
+        *_indented(_text(job, row, config.privileged.kind)),
+        "",
+        "Everything is valid. The run: the same command without dry_run=true.",
+    ]
+    return lines
+
+
+def _text(job: Job, row: dict, kind: str) -> str:
+    from algorithms.runtime.prompts import row_views
+    from algorithms.runtime.stages import Sampling
+
+    template = {"position": job.config.privileged.position}
+    if job.config.privileged.template:
+        template["template"] = job.config.privileged.template
+    sampling = Sampling(
+        pi_kind=kind, max_prompt_tokens=job.config.max_prompt_tokens, template=template
+    )
+    return job.tokenizer.decode(row_views(job.tokenizer, row, row["prompt"], sampling).teacher_ids)
+
+
+def _indented(text: str) -> list[str]:
+    return [f"    {line}" for line in text.splitlines()]

@@ -1,0 +1,162 @@
+"""The report's charts: matplotlib figures as SVG text to be set inline in the page.
+
+Colours are drawn as stand-in values and replaced by CSS variables of the page, so that one picture
+serves light and dark; text stays text and takes the page's font.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+# stand-in colour -> CSS variable; nothing else in a figure has these values
+INK, MUTED, GRID, BAD = "#010101", "#020202", "#030303", "#040404"
+SERIES = [f"#0a0b{i:02x}" for i in range(8)]
+VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid", BAD: "--bad"} | {
+    colour: f"--s{i}" for i, colour in enumerate(SERIES)
+}
+DASHES = {"method": "-", "sft": (0, (6, 2)), "control": (0, (2, 2))}
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "verl-pi",
+    "font.size": 10,
+    "text.parse_math": False,  # an arm's name is no formula
+}
+
+
+def charts(report: dict[str, Any]) -> list[dict[str, str]]:
+    """The charts that the run has data for: [{"title", "note", "svg"}]."""
+    baseline = report["baseline"]["pass_rate"]
+    specs = [
+        (
+            "heldout_pass_rate",
+            "Held-out pass rate",
+            "Bars: 95 % interval. Hollow: fewer rows than the whole set. Dotted: baseline. "
+            "A collapsed arm has only its end marked, on the axis.",
+            "percent",
+        ),
+        (
+            "kl",
+            "KL to the teacher",
+            "Mean per generated token, nats. Near zero is no success. Bands: range over seeds.",
+            "",
+        ),
+        ("entropy", "Entropy of the student", "Mean per generated token, nats.", ""),
+        ("distinct", "Distinct outputs while sampling", "A fall to a few is a collapse.", ""),
+        ("train_pass_rate", "Pass rate while sampling", "On training problems.", "percent"),
+    ]
+    found = []
+    for curve, title, note, unit in specs:
+        svg = _chart(report, curve, unit, baseline if curve == "heldout_pass_rate" else None)
+        if svg:
+            found.append({"title": title, "note": note, "svg": _labelled(svg, title, curve)})
+    return found
+
+
+def series_styles(report: dict[str, Any]) -> list[dict[str, str]]:
+    """The legend shared by all charts: name, CSS variable and line kind of each arm."""
+    return [
+        {
+            "name": arm["name"],
+            "variable": "--muted"
+            if arm["status"] in ("collapsed", "suspect")
+            else VARIABLES[SERIES[i % len(SERIES)]],
+            "dash": {"method": "solid", "sft": "dashed"}.get(arm["role"], "dotted"),
+            "status": arm["status"],
+        }
+        for i, arm in enumerate(report["arms"])
+    ]
+
+
+def _chart(report: dict[str, Any], curve: str, unit: str, baseline: float | None) -> str | None:
+    with matplotlib.rc_context(STYLE):
+        wide = curve == "heldout_pass_rate"
+        figure = Figure(figsize=(9.0, 3.4) if wide else (6.2, 3.0), layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+        drawn = 0
+        for i, arm in enumerate(report["arms"]):
+            points = report["curves"].get(arm["name"], {}).get(curve) or []
+            if points:
+                _draw(axes, arm, points, i, is_rate=unit == "percent")
+                drawn += 1
+        if not drawn:
+            return None
+        if baseline is not None:
+            axes.axhline(baseline, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
+        _dress(axes, unit)
+        buffer = io.StringIO()
+        nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    return buffer.getvalue()
+
+
+def _draw(
+    axes: Axes, arm: dict[str, Any], points: list[dict[str, Any]], i: int, is_rate: bool
+) -> None:
+    steps, values = [p["step"] for p in points], [p["value"] for p in points]
+    colour, dash = SERIES[i % len(SERIES)], DASHES[arm["role"]]
+    if arm["status"] in ("collapsed", "suspect"):
+        # a pass rate may rise while the policy collapses: such a rise is not drawn
+        if not is_rate:
+            axes.plot(steps, values, color=MUTED, linestyle=dash, linewidth=1.0, zorder=2)
+        end = arm["collapse"]["step"] if arm["collapse"] else steps[-1]
+        height = 0.0 if is_rate else values[-1]
+        axes.plot(end, height, "X", color=BAD, markersize=9, zorder=5, clip_on=False)
+        return
+    if "n" in points[0]:
+        # arms are set side by side, or their bars would hide one another
+        shifted = [step + 0.004 * i * max(steps) for step in steps]
+        axes.plot(shifted, values, color=colour, linestyle=dash, linewidth=1.6, zorder=3)
+        _whiskers(axes, shifted, points, colour)
+        return
+    axes.plot(steps, values, color=colour, linestyle=dash, linewidth=1.6, zorder=3)
+    low, high = [p["low"] for p in points], [p["high"] for p in points]
+    axes.fill_between(steps, low, high, color=colour, alpha=0.13, linewidth=0, zorder=1)
+
+
+def _whiskers(axes: Axes, at: list[float], points: list[dict[str, Any]], colour: str) -> None:
+    most = max(p["n"] for p in points)
+    for x, point in zip(at, points, strict=True):
+        axes.plot([x, x], [point["low"], point["high"]], color=colour, linewidth=1, zorder=2)
+        face = colour if point["n"] == most else "none"
+        style = {"markersize": 4.5, "markeredgecolor": colour, "markerfacecolor": face}
+        axes.plot(x, point["value"], "o", zorder=4, **style)
+
+
+def _dress(axes: Axes, unit: str) -> None:
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(GRID)
+    axes.tick_params(colors=MUTED, length=0)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("step", color=MUTED)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    if unit == "percent":
+        axes.set_ylim(0, 1.02)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.0f} %"))
+    else:
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+
+
+def _labelled(svg: str, title: str, prefix: str) -> str:
+    """The SVG made fit for a page: no prolog, its own ids, the page's colours, a name."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
+    svg = svg.replace("url(#", f"url(#{prefix}-").replace('href="#', f'href="#{prefix}-')
+    svg = re.sub(r"font: [^;\"]*?([\d.]+px)[^;\"]*", r"font-size: \1; font-family: inherit", svg)
+    for colour, variable in VARIABLES.items():
+        svg = svg.replace(colour, f"var({variable})")
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)

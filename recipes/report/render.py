@@ -1,0 +1,138 @@
+"""Write report.json, report.md and report.html into a run folder."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from recipes.report import words
+from recipes.report.collect import collect
+
+TEMPLATES = Path(__file__).parent / "templates"
+# shown as U+FFFD: control characters break HTML, lone surrogates break UTF-8
+HIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+def write_report(run_dir: Path | str) -> Path:
+    """Write the three reports of a run, finished or cut short, and return report.html's path.
+
+    Files are replaced whole, so a reader never sees half a report. report.json and report.md are
+    written first and need no matplotlib.
+
+    Raises:
+        NotADirectoryError: run_dir is no folder.
+    """
+    run_dir = Path(run_dir)
+    report = collect(run_dir)
+    text = json.dumps(finite_json(report), indent=1, ensure_ascii=True, allow_nan=False)
+    _replace(run_dir / "report.json", text + "\n")
+    shown = clean(report)
+    _replace(run_dir / "report.md", markdown(shown))
+    _replace(run_dir / "report.html", html(shown))
+    return run_dir / "report.html"
+
+
+def html(report: dict[str, Any]) -> str:
+    """The page: one file, styles and charts inline. All text goes through autoescape."""
+    try:
+        from recipes.report.plots import charts, series_styles
+    except ModuleNotFoundError as error:
+        figures, legend = [], []
+        plot_note = f"No charts: {error}. Install verl-pi[report] and run python -m recipes.report."
+    else:
+        figures, legend, plot_note = charts(report), series_styles(report), ""
+    environment = _environment(autoescape=True)
+    for chart in figures:
+        chart["svg"] = Markup(chart["svg"])
+    style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
+    template = environment.get_template("report.html.j2")
+    return template.render(
+        r=report,
+        charts=figures,
+        legend=legend,
+        plot_note=plot_note,
+        style=style,
+        versions=json.dumps(report["versions"], indent=1, ensure_ascii=False),
+    )
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The same figures as Markdown."""
+    environment = _environment(autoescape=False)
+    text = environment.get_template("report.md.j2").render(r=report)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _environment(autoescape: bool) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=autoescape,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        percent=words.percent,
+        percent_range=words.percent_range,
+        signed=words.signed,
+        signed_range=words.signed_range,
+        duration=words.duration,
+        listed=words.listed,
+        fenced=fenced,
+        cell=cell,
+        figure=figure,
+    )
+    return environment
+
+
+def fenced(text: str) -> str:
+    """A Markdown code block whose fence no line of the text can close."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def cell(value: object) -> str:
+    """Text for a Markdown table or sentence: one line, no markup and no HTML of its own."""
+    text = " ".join(str(value).split())
+    return re.sub(r"([\\`*_\[\]<>#|&~])", r"\\\1", text)
+
+
+def figure(value: float | None, digits: int = 3) -> str:
+    """A plain number with that many significant digits, or a dash."""
+    return "–" if value is None else f"{value:.{digits}g}"
+
+
+def clean(value: Any) -> Any:
+    """The same structure with characters that cannot be shown replaced."""
+    if isinstance(value, str):
+        return HIDDEN.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {clean(k): clean(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [clean(v) for v in value]
+    return value
+
+
+def finite_json(value: Any) -> Any:
+    """The same structure with NaN and infinities as null, which JSON has no words for."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {k: finite_json(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [finite_json(v) for v in value]
+    return value
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,72 @@
+"""Starting verl in a child process, following it, and explaining its end."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from recipes.launch import environment
+from recipes.progress import ProgressView
+
+LOG = "run.log"
+# Lines of a worker's log that name a cause; the last of them is shown when a run fails.
+_CAUSE = re.compile(r"\b(\w*(?:Error|Exception|Unsupported\w*|Collapsed|MissingResponse))\b: (.+)")
+
+
+class RunFailed(RuntimeError):
+    """verl ended with an error; the message has the likeliest cause and the log's path."""
+
+
+def run_verl(folder: Path, profile: str) -> None:
+    """Run verl on a prepared folder, showing progress; returns when it has finished.
+
+    Raises:
+        RunFailed: the process ended with an error.
+        KeyboardInterrupt: after the child has been stopped.
+    """
+    log_path = folder / LOG
+    environ = {**os.environ, **environment(profile), "VERL_PI_PARENT": str(os.getpid())}
+    with log_path.open("ab") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "recipes.launch", str(folder)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=environ,
+        )
+        ended = threading.Event()
+        threading.Thread(target=lambda: (child.wait(), ended.set()), daemon=True).start()
+        try:
+            ProgressView(folder).run_until(ended)
+        except BaseException:
+            _stop(child)
+            raise
+    if child.returncode != 0:
+        raise RunFailed(_explain(log_path, child.returncode))
+
+
+def _stop(child: subprocess.Popen) -> None:
+    child.terminate()
+    try:
+        child.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def _explain(log_path: Path, code: int) -> str:
+    """The last named cause in the log's tail, in a sentence."""
+    with log_path.open("rb") as handle:
+        handle.seek(max(0, log_path.stat().st_size - 400_000))
+        tail = handle.read().decode(errors="replace").splitlines()
+    causes = [m.group(0) for m in map(_CAUSE.search, tail) if m]
+    wrappers = ("RayTaskError", "ActorDiedError", "RuntimeError: Worker")
+    named = [c for c in causes if not c.startswith(wrappers)] or causes
+    if code in (-9, 137):
+        named.append("the process was killed (out of memory? the dry run prints an estimate)")
+    cause = named[-1] if named else f"exit code {code}"
+    return f"the run failed: {cause}\nAll output: {log_path}\nThe same command resumes the run."

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import asyncio
+import pickle
+
+import pytest
+
+import rewards
+from rewards import UnknownVerifierError, Verdict, VerifierClashError, VerifierContractError
+from rewards import registry as registry_module
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """The registry with nothing but what a test adds."""
+    monkeypatch.setattr(registry_module, "_targets", dict(registry_module._BUILT_IN))
+    monkeypatch.setattr(registry_module, "_loaded", {})
+    monkeypatch.setattr(registry_module, "_entry_points_read", True)
+    return registry_module
+
+
+def _equal(response, ground_truth, **extra):
+    same = response == ground_truth
+    return Verdict.ok() if same else Verdict.failed("wrong_answer", extra.get("note", ""))
+
+
+class _Batched:
+    made = 0
+
+    def __init__(self):
+        type(self).made += 1
+        self.sizes = []
+
+    def __call__(self, response, ground_truth, **extra):
+        raise AssertionError("a verifier with verify_batch is not called one by one")
+
+    def verify_batch(self, items):
+        self.sizes.append(len(items))
+        return [Verdict.ok(feedback=response) for response, _, _ in items]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((True, 1.0, "fine", "", 0.0), "unknown reason"),
+        ((True, 1.0, "timeout", "", 0.0), "does not go with"),
+        ((False, 0.0, "ok", "", 0.0), "does not go with"),
+        ((False, 1.5, "timeout", "", 0.0), "not in"),
+        ((False, float("nan"), "timeout", "", 0.0), "not in"),
+        ((False, 0.0, "timeout", "", -1.0), "negative"),
+    ],
+)
+def test_an_inconsistent_verdict_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Verdict(*arguments)
+
+
+def test_verdicts_and_errors_pickle():
+    verdict = Verdict.failed("compile_error", "1:2: no", 0.5)
+    assert pickle.loads(pickle.dumps(verdict)) == verdict
+    for kind in (UnknownVerifierError, VerifierClashError, VerifierContractError):
+        error = pickle.loads(pickle.dumps(kind("what, where, how to mend")))
+        assert type(error) is kind and str(error) == "what, where, how to mend"
+
+
+def test_order_is_kept_across_verifiers_and_batches_arrive_whole(registry):
+    rewards.register_verifier("equal")(_equal)
+    rewards.register_verifier("batched")(_Batched)
+    items = [
+        ("batched", "a", "", {}),
+        ("equal", "1", "1", {}),
+        ("batched", "b", "", {}),
+        ("equal", "1", "2", {"note": "n"}),
+    ]
+    verdicts = rewards.verify_batch(items)
+    assert [v.feedback for v in verdicts] == ["a", "", "b", "n"]
+    assert [v.passed for v in verdicts] == [True, True, True, False]
+    assert rewards.get_verifier("batched").sizes == [2]  # pyright: ignore
+    assert asyncio.run(rewards.averify_batch(items)) == verdicts
+    assert _Batched.made == 1
+    assert rewards.verify_batch([]) == []
+
+
+def test_a_clash_is_an_error_and_the_same_again_is_not(registry):
+    rewards.register_verifier("equal")(_equal)
+    rewards.register_verifier("equal")(_equal)
+    with pytest.raises(VerifierClashError, match="'equal' is already"):
+        rewards.register_verifier("equal", "elsewhere:equal")
+    with pytest.raises(VerifierClashError, match="'lean' is already"):
+        rewards.register_verifier("lean", "elsewhere:lean")
+
+
+def test_an_unknown_name_names_the_nearest(registry):
+    with pytest.raises(UnknownVerifierError, match=r"Did you mean 'lean'\? Known: lean"):
+        rewards.verify("laen", "", "")
+
+
+def test_targets_are_lazy(registry):
+    rewards.register_verifier("later", "no.such.module:thing")
+    assert "later" in rewards.known_verifiers()
+    with pytest.raises(ModuleNotFoundError):
+        rewards.verify("later", "", "")
+    with pytest.raises(ValueError, match="module:object"):
+        rewards.register_verifier("broken", "no_colon")
+
+
+def test_entry_points_register_and_clash(registry, monkeypatch):
+    from importlib.metadata import EntryPoint
+
+    points = [EntryPoint("theirs", f"{__name__}:_equal", registry.ENTRY_POINT_GROUP)]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    monkeypatch.setattr(registry, "_entry_points_read", False)
+    assert rewards.verify("theirs", "x", "x").passed
+    points.append(EntryPoint("lean", "theirs:Lean", registry.ENTRY_POINT_GROUP))
+    monkeypatch.setattr(registry, "_entry_points_read", False)
+    with pytest.raises(VerifierClashError):
+        rewards.known_verifiers()
+
+
+def test_a_verifier_that_breaks_the_contract_is_named(registry):
+    rewards.register_verifier("bad")(lambda response, ground_truth, **extra: True)
+    with pytest.raises(VerifierContractError, match=r"'bad' returned 1 × \['bool'\]"):
+        rewards.verify("bad", "", "")

@@ -1,0 +1,283 @@
+"""The decoding engine against transformers' own generation and teacher-forced forward passes."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+
+from algorithms.runtime.cpu.decoder import (
+    ABORTED,
+    COMPLETED,
+    Decoder,
+    DecoderLimits,
+    PromptError,
+    Request,
+)
+from algorithms.runtime.cpu.model import WeightMismatchError
+from algorithms.runtime.cpu.sampling import SamplingParams
+
+VOCAB = 97  # of the reference model in conftest.py
+
+
+def prompts(count: int, seed: int = 0) -> list[tuple[int, ...]]:
+    """Prompts of 1 to 23 tokens."""
+    rng = random.Random(seed)
+    return [tuple(rng.randrange(1, VOCAB) for _ in range(rng.randint(1, 23))) for _ in range(count)]
+
+
+def run(decoder: Decoder, requests: list[Request]) -> list[Request]:
+    """Submit everything and step to the end."""
+    for request in requests:
+        decoder.submit(request)
+    while not decoder.idle:
+        decoder.step()
+    return requests
+
+
+def greedy(prompt_list, max_tokens=12, **kwargs) -> list[Request]:
+    params = SamplingParams(max_tokens=max_tokens, temperature=0, **kwargs)
+    return [Request(str(i), prompt, params) for i, prompt in enumerate(prompt_list)]
+
+
+def sampled(prompt_list, max_tokens=12, **kwargs) -> list[Request]:
+    params = SamplingParams(max_tokens=max_tokens, **kwargs)
+    return [Request(str(i), p, params, seed=100 + i) for i, p in enumerate(prompt_list)]
+
+
+def reference_greedy(reference, prompt, count) -> list[int]:
+    ids = torch.tensor([prompt])
+    out = reference.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, do_sample=False
+    )
+    return out[0, len(prompt) :].tolist()
+
+
+def forced_log_probs(reference, request: Request, temperature: float = 1.0) -> torch.Tensor:
+    """Log-probs of the request's tokens in one forward pass over prompt and response."""
+    ids = torch.tensor([list(request.prompt) + request.tokens])
+    with torch.no_grad():
+        logits_TV = reference(ids).logits[0, len(request.prompt) - 1 : -1] / temperature
+    return logits_TV.log_softmax(-1).gather(1, torch.tensor(request.tokens)[:, None])[:, 0]
+
+
+@pytest.mark.parametrize("rows", [1, 3, 64])
+def test_greedy_equals_generate(reference, new_model, rows):
+    requests = run(Decoder(new_model(), DecoderLimits(rows=rows)), greedy(prompts(9)))
+    for request in requests:
+        assert request.tokens == reference_greedy(reference, request.prompt, 12)
+        assert request.stop_reason == COMPLETED
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_log_probs_equal_teacher_forcing(reference, new_model, temperature):
+    batch = sampled(prompts(8), temperature=temperature)
+    for request in run(Decoder(new_model()), batch):
+        torch.testing.assert_close(
+            torch.tensor(request.log_probs),
+            forced_log_probs(reference, request, temperature),
+            atol=5e-5,
+            rtol=0,
+        )
+
+
+def test_greedy_log_probs_are_at_temperature_one(reference, new_model):
+    for request in run(Decoder(new_model()), greedy(prompts(3))):
+        torch.testing.assert_close(
+            torch.tensor(request.log_probs), forced_log_probs(reference, request), atol=5e-5, rtol=0
+        )
+
+
+def test_raw_log_probs_ignore_temperature_and_top_p(reference, new_model):
+    decoder = Decoder(new_model(), logprobs_mode="raw_logprobs")
+    for request in run(decoder, sampled(prompts(4), temperature=0.5, top_p=0.8)):
+        torch.testing.assert_close(
+            torch.tensor(request.log_probs), forced_log_probs(reference, request), atol=5e-5, rtol=0
+        )
+
+
+def test_result_does_not_depend_on_the_batch(new_model):
+    together = run(Decoder(new_model()), sampled(prompts(10)))
+    for i, request in enumerate(together):
+        alone = Request("alone", request.prompt, request.params, seed=100 + i)
+        run(Decoder(new_model()), [alone])
+        assert alone.tokens == request.tokens
+        assert alone.log_probs == pytest.approx(request.log_probs, abs=5e-5)
+
+
+def test_small_prefills_and_memory_change_nothing(new_model):
+    wide = run(Decoder(new_model()), sampled(prompts(10)))
+    model = new_model()
+    one_row = 64 * model.new_cache().bytes_per_position
+    limits = DecoderLimits(rows=4, cache_bytes=one_row, prefill_tokens=8)
+    tight = run(Decoder(model, limits), sampled(prompts(10)))
+    assert [r.tokens for r in tight] == [r.tokens for r in wide]
+
+
+def test_shared_prompts_are_computed_once(new_model):
+    prompt = tuple(range(1, 18))
+    decoder = Decoder(new_model())
+    copies = run(decoder, sampled([prompt] * 6))
+    assert decoder.prefilled_tokens == len(prompt)
+    for request in copies:
+        alone = Request("alone", prompt, request.params, seed=request.seed)
+        run(Decoder(new_model()), [alone])
+        assert alone.tokens == request.tokens
+
+
+def test_a_late_copy_shares_the_prompt_of_a_live_row(reference, new_model):
+    prompt = tuple(range(1, 18))
+    decoder = Decoder(new_model())
+    first, late = greedy([prompt, prompt])
+    decoder.submit(first)
+    decoder.step()
+    decoder.submit(late)
+    while not decoder.idle:
+        decoder.step()
+    assert decoder.prefilled_tokens == len(prompt)
+    assert late.tokens == first.tokens == reference_greedy(reference, prompt, 12)
+
+
+def test_stop_token_ends_a_row_and_stays_in_the_output(reference, new_model):
+    prompt = prompts(1)[0]
+    free = reference_greedy(reference, prompt, 12)
+    stop = free[4]
+    expected = free[: free.index(stop) + 1]
+    by_request = greedy([prompt], stop_token_ids=frozenset({stop}))
+    assert run(Decoder(new_model()), by_request)[0].tokens == expected
+    as_eos = new_model(eos_ids=[stop])
+    assert run(Decoder(as_eos), greedy([prompt]))[0].tokens == expected
+    assert run(Decoder(as_eos), greedy([prompt], ignore_eos=True))[0].tokens == free
+
+
+def test_min_tokens_bars_stop_tokens(new_model, reference):
+    prompt = prompts(1)[0]
+    stop = reference_greedy(reference, prompt, 1)[0]
+    request = greedy([prompt], stop_token_ids=frozenset({stop}), min_tokens=3)
+    tokens = run(Decoder(new_model()), request)[0].tokens
+    assert len(tokens) >= 3
+    assert stop not in tokens[:2]
+
+
+def test_stop_string(reference, new_model):
+    prompt = prompts(1)[0]
+    free = reference_greedy(reference, prompt, 12)
+
+    def decode_text(ids: list[int]) -> str:
+        return "".join(f"<{i}>" for i in ids)
+
+    stop = f"{free[3]}><{free[4]}"
+    decoder = Decoder(new_model(), decode_text=decode_text)
+    assert run(decoder, greedy([prompt], stop=(stop,)))[0].tokens == free[:5]
+    with pytest.raises(ValueError, match="tokenizer"):
+        Decoder(new_model()).submit(greedy([prompt], stop=("x",))[0])
+
+
+def test_rows_of_different_lengths_leave_one_by_one(reference, new_model):
+    requests = [
+        Request(str(i), prompt, SamplingParams(max_tokens=1 + 3 * (i % 4), temperature=0))
+        for i, prompt in enumerate(prompts(8))
+    ]
+    decoder = Decoder(new_model())
+    for request in requests:
+        decoder.submit(request)
+    sizes = []
+    while not decoder.idle:
+        decoder.step()
+        sizes.append(len(decoder.rows))
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) > 3
+    for request in requests:
+        expected = reference_greedy(reference, request.prompt, request.params.max_tokens)
+        assert request.tokens == expected
+
+
+def test_abort_returns_partial_output_and_spares_the_others(reference, new_model):
+    requests = greedy(prompts(5))
+    decoder = Decoder(new_model(), DecoderLimits(rows=4))
+    for request in requests:
+        decoder.submit(request)
+    for _ in range(3):
+        decoder.step()
+    aborted = decoder.abort(["1", "4"])
+    assert {r.request_id for r in aborted} == {"1", "4"}
+    assert all(r.stop_reason == ABORTED for r in aborted)
+    assert len(requests[1].tokens) > 0
+    assert requests[4].tokens == []  # it was still waiting
+    while not decoder.idle:
+        decoder.step()
+    for i in (0, 2, 3):
+        assert requests[i].tokens == reference_greedy(reference, requests[i].prompt, 12)
+    assert decoder.abort() == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weight_update_changes_the_model_to_the_new_one(reference, new_model, dtype):
+    torch.manual_seed(1)
+    old = reference.state_dict()
+    new = {k: (v + 0.2 * torch.randn_like(v)).to(dtype) for k, v in old.items()}
+    new["lm_head.weight"] = new["model.embed_tokens.weight"]
+    model = new_model(dtype)
+    decoder = Decoder(model)
+    before = run(decoder, greedy(prompts(4)))
+    decoder.load_weights((k, v) for k, v in new.items() if k != "lm_head.weight")
+    after = run(decoder, greedy(prompts(4)))
+    assert [r.tokens for r in before] != [r.tokens for r in after]
+    fresh = new_model(dtype)
+    fresh.load_weights(new.items())
+    assert [r.tokens for r in run(Decoder(fresh), greedy(prompts(4)))] == [r.tokens for r in after]
+
+
+def test_weight_update_names_what_does_not_fit(new_model):
+    model = new_model()
+    with pytest.raises(WeightMismatchError, match=r"no weight 'model\.extra'"):
+        model.load_weights([("model.extra", torch.zeros(1))])
+    with pytest.raises(WeightMismatchError, match="shape"):
+        model.load_weights([("model.norm.weight", torch.zeros(1))])
+
+
+def test_a_prompt_computed_with_old_weights_is_not_shared(reference, new_model):
+    prompt = tuple(range(1, 10))
+    decoder = Decoder(new_model())
+    first, late = greedy([prompt, prompt])
+    decoder.submit(first)
+    decoder.step()
+    decoder.load_weights(reference.state_dict().items())
+    decoder.submit(late)
+    decoder.step()
+    assert decoder.prefilled_tokens == 2 * len(prompt)
+
+
+def test_the_context_bounds_prompt_and_response(new_model):
+    decoder = Decoder(new_model(), DecoderLimits(positions=16))
+    with pytest.raises(PromptError, match="16"):
+        decoder.submit(Request("long", tuple(range(1, 17)), SamplingParams(max_tokens=1)))
+    with pytest.raises(PromptError, match="empty"):
+        decoder.submit(Request("none", (), SamplingParams(max_tokens=1)))
+    request = run(decoder, greedy([tuple(range(1, 13))], max_tokens=50))[0]
+    assert len(request.prompt) + len(request.tokens) == 16
+
+
+def test_tokens_beyond_the_tokenizer_are_never_drawn(new_model):
+    model = new_model(vocab_size=7)
+    for request in run(Decoder(model), sampled(prompts(6), max_tokens=20, temperature=3.0)):
+        assert max(request.tokens) < 7
+
+
+def test_bf16_stays_close_to_float32(reference, new_model):
+    for request in run(Decoder(new_model(torch.bfloat16)), sampled(prompts(6))):
+        difference = torch.tensor(request.log_probs) - forced_log_probs(reference, request)
+        assert float(difference.abs().mean()) < 0.3
+
+
+def test_cache_is_released_only_when_idle(new_model):
+    decoder = Decoder(new_model())
+    decoder.submit(greedy([(1, 2, 3)])[0])
+    decoder.step()
+    decoder.release_cache()
+    assert decoder.cache.capacity[0] >= 1
+    while not decoder.idle:
+        decoder.step()
+    decoder.release_cache()
+    assert decoder.cache.capacity == (0, 0)

@@ -1,0 +1,151 @@
+"""A tiny real model and a worker around it, without Ray: what the runtime tests train."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("VERL_PLATFORM", "cpu")
+
+import torch
+from tensordict import TensorDict
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+VOCAB = 61
+
+
+def save_model(folder: Path, *, tied: bool = True, seed: int = 0) -> str:
+    """A 2-layer Llama with its tokenizer, in ``folder``."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=VOCAB, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=tied,
+        max_position_embeddings=256, initializer_range=0.3,
+        bos_token_id=None, eos_token_id=1, pad_token_id=0,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    vocabulary = {f"w{i}": i for i in range(2, VOCAB)} | {"<pad>": 0, "<eos>": 1}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<pad>",
+        chat_template="{% for m in messages %}{{ m['content'] }} {% endfor %}",
+    ).save_pretrained(folder)  # fmt: skip
+    return str(folder)
+
+
+def free_port() -> str:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return str(sock.getsockname()[1])
+
+
+def rank_environment(rank: int, world_size: int, port: str) -> None:
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE=str(world_size), LOCAL_RANK="0", LOCAL_WORLD_SIZE="1",
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=port, DIST_INIT_METHOD=f"tcp://127.0.0.1:{port}",
+        VERL_PI_CPU_THREADS="1",
+    )  # fmt: skip
+
+
+def make_worker(
+    model_path: str,
+    *,
+    remove_padding: bool = False,
+    checkpointing: bool = False,
+    lora_rank: int = 0,
+    precision: str = "fp32",
+    optimiser: dict[str, Any] | None = None,
+    **engine: Any,
+) -> Any:
+    """A ``PrivilegedTrainingWorker`` on this process's rank.
+
+    Args:
+        model_path: a folder of ``save_model``.
+        remove_padding: pack the rows of a micro-batch instead of padding them.
+        checkpointing: recompute activations in the backward pass.
+        lora_rank: rank of adapters on all linear layers; 0 trains the whole model.
+        precision: of the computation; the parameters are float32.
+        optimiser: settings over ``FSDPOptimizerConfig`` with AdamW at 1e-2.
+        engine: settings over ``FSDPEngineConfig``; the micro-batch budget counts for both passes.
+    """
+    from verl.trainer.config import CheckpointConfig
+    from verl.workers.config import (
+        FSDPEngineConfig,
+        FSDPOptimizerConfig,
+        HFModelConfig,
+        TrainingWorkerConfig,
+    )
+
+    from algorithms.runtime.engine import term_loss
+    from algorithms.runtime.worker import PrivilegedTrainingWorker
+
+    dtypes = {"param_dtype": precision, "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
+    engine = {"max_token_len_per_gpu": 1024, "use_dynamic_bsz": True, **engine}
+    worker = PrivilegedTrainingWorker(
+        TrainingWorkerConfig(
+            model_type="language_model",
+            model_config=HFModelConfig(
+                path=model_path,
+                use_remove_padding=remove_padding,
+                enable_gradient_checkpointing=checkpointing,
+                lora_rank=lora_rank,
+                override_config={"attn_implementation": "sdpa"},
+            ),
+            engine_config=FSDPEngineConfig(
+                strategy="fsdp2", mixed_precision=dtypes, use_torch_compile=False,
+                infer_max_token_len_per_gpu=engine["max_token_len_per_gpu"],
+                infer_micro_batch_size_per_gpu=1, model_dtype="fp32", **engine,
+            ),  # fmt: skip
+            optimizer_config=FSDPOptimizerConfig(
+                **{"lr": 1e-2, "weight_decay": 0.0, "clip_grad": 1e9, **(optimiser or {})}
+            ),
+            checkpoint_config=CheckpointConfig(),
+        )
+    )
+    worker.reset()
+    worker.set_loss_fn(term_loss)
+    return worker
+
+
+def make_batch(rows: list[dict[str, Any]], *, temperature: float = 1.0, **settings: Any) -> TensorDict:
+    """Rows of {prompt, reference, response, mask, weights, advantage, old} as the trainer sends.
+
+    ``weights`` are those of policy gradient, distill and nll; ``settings`` are ``LossSettings``'.
+    """
+    from verl.utils import tensordict_utils as tu
+
+    def jagged(values: list[torch.Tensor]) -> torch.Tensor:
+        return torch.nested.as_nested_tensor(values, layout=torch.jagged)
+
+    def tensor(key: str, dtype: torch.dtype) -> list[torch.Tensor]:
+        return [torch.tensor(row[key], dtype=dtype) for row in rows]
+
+    prompts, responses = tensor("prompt", torch.int64), tensor("response", torch.int64)
+    references = tensor("reference", torch.int64)
+    inputs = [torch.cat(pair) for pair in zip(prompts, responses, strict=True)]
+    reference_inputs = [torch.cat(pair) for pair in zip(references, responses, strict=True)]
+    masks = jagged(tensor("mask", torch.int64))
+    fields = {
+        "prompts": jagged(prompts),
+        "responses": jagged(responses),
+        "response_mask": masks,
+        "loss_mask": masks,
+        "input_ids": jagged(inputs),
+        "position_ids": jagged([torch.arange(len(x)) for x in inputs]),
+        "reference_input_ids": jagged(reference_inputs),
+        "reference_position_ids": jagged([torch.arange(len(x)) for x in reference_inputs]),
+        "term_weights": torch.tensor([row["weights"] for row in rows], dtype=torch.float32),
+        "advantages": jagged(
+            [torch.full((len(row["response"]),), float(row.get("advantage", 0.0))) for row in rows]
+        ),
+        "old_log_probs": jagged(
+            [torch.tensor(row.get("old", [0.0] * len(row["response"]))) for row in rows]
+        ),
+    }
+    batch = TensorDict(fields, batch_size=len(rows))
+    tu.assign_non_tensor(batch, temperature=temperature, loss_settings=settings, pad_token_id=0)
+    return batch
