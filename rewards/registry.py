@@ -92,7 +92,7 @@ def verify(verifier: str, response: str, ground_truth: str, **extra: Any) -> Ver
 
 
 def verify_batch(items: Sequence[Item]) -> list[Verdict]:
-    """Judge many `(verifier, response, ground_truth, extra)`; verdicts in the order of the items."""
+    """Judge many `(verifier, response, ground_truth, extra)`; verdicts in their order."""
     verdicts: list[Verdict | None] = [None] * len(items)
     for name, places in _by_verifier(items).items():
         answers = [(items[i][1], items[i][2], items[i][3]) for i in places]
@@ -185,11 +185,11 @@ def _load(name: str) -> Callable[..., Verdict]:
             f"no verifier is called {name!r}.{hint} Known: {', '.join(sorted(_targets))}"
         )
     target = _targets[name]
+    found: Any = target
     if isinstance(target, str):
         module, _, attribute = target.partition(":")
-        found: Any = importlib.import_module(module)
+        found = importlib.import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
-    else:
-        found = target
-    return found() if inspect.isclass(found) else found
+    verifier: Any = found() if inspect.isclass(found) else found
+    return verifier

@@ -107,7 +107,7 @@ def bind(module: nn.Module) -> None:
         hidden = self.base_model(*args, **kwargs).last_hidden_state  # type: ignore[operator]
         hidden_TH = hidden.reshape(-1, hidden.shape[-1]).index_select(0, term_request.positions_T)
         # FSDP2 shards an untied head on its own and gathers it for the head's own call only.
-        return self.get_output_embeddings()(hidden_TH, term_request=term_request)  # type: ignore[operator]
+        return self.get_output_embeddings()(hidden_TH, term_request=term_request)  # type: ignore
 
     def head_forward(self: nn.Module, hidden: Tensor, term_request: TermRequest | None = None):
         if term_request is None:

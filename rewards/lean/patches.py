@@ -1,4 +1,4 @@
-"""Five small changes to the published `lean.js`, applied when Lean is installed.
+"""Small changes to the published `lean.js`, applied when Lean is installed.
 
 As published the file takes 90 s of processor time to start and reads the whole of /home and /tmp.
 Each change names what it replaces; a text that is not there exactly once is an error, and the
@@ -42,11 +42,11 @@ PATCHES: tuple[tuple[str, str, str], ...] = (
         'if(files){FS.mkdir("/files");FS.mount(NODEFS,{root:files},"/files")}',
     ),
     (
-        "start there",
+        "start in a folder in memory: this build writes a profile to where it is when it ends",
         'var cwd=process.cwd();if(cwd.startsWith("/private/tmp/")){'
         'cwd=cwd.replace("/private/tmp/","/tmp/")}'
         'else if(cwd==="/private/tmp"){cwd="/tmp"}FS.chdir(cwd)',
-        'FS.chdir(files?"/files":"/lean")',
+        'FS.chdir("/tmp")',
     ),
     (
         "the program's name inside that folder",
@@ -92,7 +92,7 @@ PATCHES: tuple[tuple[str, str, str], ...] = (
 )
 
 PUBLISHED_SHA256 = "0baaafd5d088d288ec44ff57d5ced4146e95ff6ba975c19787fcfcd26f89f87d"
-PATCHED_SHA256 = "319b689211052e176d62e1e82eea743d2539a104e836aa47cd40b32f5279a30b"
+PATCHED_SHA256 = "b6122a1a6375eab97243aa1e49c69d4e1c0df6f3de41986a9f59bb58e101242d"
 
 
 def sha256(data: bytes) -> str:

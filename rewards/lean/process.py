@@ -6,8 +6,8 @@ its own starts it, talks to it, bounds it and starts it again when it was killed
 
 from __future__ import annotations
 
+import contextlib
 import json
-import logging
 import os
 import queue
 import secrets
@@ -22,8 +22,6 @@ import psutil
 
 from rewards.lean.backend import Check, Outcome
 from rewards.lean.errors import LeanCrashError
-
-logger = logging.getLogger(__name__)
 
 REPL = Path(__file__).parent / "repl" / "repl.lean"
 _MARK = "@verl-pi "
@@ -50,7 +48,7 @@ class LeanProcess:
         self._max_rss = max_rss_bytes
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._noise: deque[str] = deque(maxlen=30)
-        lean = [str(node), str(folder / "bin" / "lean.js"), REPL.name]
+        lean = [str(node), str(folder / "bin" / "lean.js"), f"/files/{REPL.name}"]
         environment = {k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "HOME")}
         self._child = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *lean],
@@ -111,12 +109,10 @@ class LeanProcess:
         if self._child.poll() is None:
             self._child.kill()
         self._child.wait()
-        for stream in (self._child.stdin,):
-            if stream is not None:
-                try:
-                    stream.close()
-                except BrokenPipeError:
-                    logger.debug("Lean had closed its input")
+        if self._child.stdin is not None:
+            # What is still in the buffer can no longer be delivered.
+            with contextlib.suppress(BrokenPipeError):
+                self._child.stdin.close()
 
     def _start(self) -> dict[str, object]:
         deadline = time.monotonic() + _START_SECONDS

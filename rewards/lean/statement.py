@@ -114,9 +114,7 @@ def _proof_in_theorem(code: str, tokens: list[Token], statement: Statement) -> s
     first = next(i for i, token in enumerate(tokens) if token.text in ("theorem", "lemma"))
     before = _without_comments(code[: tokens[first].start], tokens[:first])
     if not all(_PREAMBLE_LINE.match(line) for line in before.splitlines()):
-        raise ResponseError(
-            "malformed", "before the theorem only imports and open lines may stand"
-        )
+        raise ResponseError("malformed", "before the theorem only imports and open lines may stand")
     wanted = [token.text for token in tokens_of(statement.header)]
     end = first + len(wanted)
     if [token.text for token in tokens[first:end]] != wanted:

@@ -14,7 +14,12 @@ from rewards.lean.backend import Check, Outcome
 
 _AXIOMS = re.compile(r"^'(?P<name>.+)' depends on axioms: \[(?P<axioms>[^\]]*)\]", re.DOTALL)
 _NO_AXIOMS = re.compile(r"^'(?P<name>.+)' does not depend on any axioms")
-_PARSE_ERRORS = ("unexpected token", "unexpected end of input", "unexpected identifier", "expected ")
+_PARSE_ERRORS = (
+    "unexpected token",
+    "unexpected end of input",
+    "unexpected identifier",
+    "expected ",
+)
 
 
 def text_of(check: Check) -> str:
@@ -24,7 +29,9 @@ def text_of(check: Check) -> str:
     """
     lines = check.preamble.splitlines()
     imports = [line for line in lines if line.startswith("import ")]
-    others = [line for line in lines if not line.startswith(("import ", "set_option maxHeartbeats"))]
+    others = [
+        line for line in lines if not line.startswith(("import ", "set_option maxHeartbeats"))
+    ]
     parts = [*imports, f"set_option maxHeartbeats {check.heartbeats}", *others]
     return "\n".join([*parts, check.source, f"#print axioms {check.name}", ""])
 

@@ -19,9 +19,9 @@ from rewards.lean.process import LeanProcess
 logger = logging.getLogger(__name__)
 
 #: The build itself ends at 2 GiB of Lean's memory; Node and its code come on top.
-MAX_RSS_BYTES = 4 << 30
-#: Between two theorems the process is replaced when it has grown beyond this.
-RECYCLE_RSS_BYTES = 3 << 30
+MAX_RSS_BYTES = 5 << 30
+#: Between two theorems the process is replaced when it has grown beyond this; it begins with 2.6.
+RECYCLE_RSS_BYTES = 4 << 30
 IDLE_SECONDS = 900.0
 _CORE_PREAMBLE = re.compile(r"(?:\s|import\s+(?:Init|Std|Lean)\b(?!\.))*\Z")
 
@@ -75,7 +75,9 @@ class _Keeper(threading.Thread):
             logger.warning("Lean was ended by a proof (%s) and starts again", outcome.status)
             self._stop()
         elif self.process.rss_bytes() > RECYCLE_RSS_BYTES:
-            logger.info("Lean had grown to %.1f GB and starts again", self.process.rss_bytes() / 1e9)
+            logger.info(
+                "Lean had grown to %.1f GB and starts again", self.process.rss_bytes() / 1e9
+            )
             self._stop()
         return outcome
 

@@ -13,26 +13,28 @@ from rewards.lean.lexer import tokens_of
 INCOMPLETE = frozenset({"sorry", "admit", "sorryAx"})
 
 #: Code that runs while Lean checks, changes of the language or of the checker, new assumptions.
-_POWERS = """
+_POWERS = frozenset(
+    """
 axiom opaque unsafe implemented_by extern csimp initialize builtin_initialize
 native_decide ofReduceBool ofReduceNat trustCompiler lcProof lcUnreachable
 elab elab_rules macro macro_rules syntax declare_syntax_cat notation infix infixl infixr prefix
 postfix run_tac run_cmd run_elab run_meta by_elab eval_expr include_str set_option attribute
 dbg_trace dbgTrace
-""".split()
+""".split()  # noqa: SIM905
+)
 
 #: Commands: a response is one proof and declares nothing.
-_COMMANDS = """
+_COMMANDS = frozenset(
+    """
 theorem lemma def abbrev instance example structure inductive coinductive class mutual namespace
 section end variable universe import export deriving private protected noncomputable partial
-""".split()
+""".split()  # noqa: SIM905
+)
 
-FORBIDDEN = frozenset(_POWERS) | frozenset(_COMMANDS)
+FORBIDDEN = _POWERS | _COMMANDS
 
 
-def forbidden_word(
-    proof: str, extra: Iterable[str] = (), allow_sorry: bool = False
-) -> str | None:
+def forbidden_word(proof: str, extra: Iterable[str] = (), allow_sorry: bool = False) -> str | None:
     """The first word of `proof` that is not allowed, or None.
 
     `extra`: further names that the caller forbids, such as tactics. A dotted name counts by itself

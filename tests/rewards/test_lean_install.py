@@ -79,7 +79,9 @@ def test_concurrent_calls_fetch_once(published):
 
 def test_a_broken_install_goes_on_from_the_archive(published, monkeypatch):
     whole = install._unpack_library
-    monkeypatch.setattr(install, "_unpack_library", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr(
+        install, "_unpack_library", lambda *_: (_ for _ in ()).throw(OSError("full"))
+    )
     with pytest.raises(OSError, match="full"):
         install.install(lambda _: None)
     assert not install.is_installed()

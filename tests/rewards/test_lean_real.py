@@ -14,9 +14,11 @@ import psutil
 import pytest
 
 import rewards
+from rewards.lean import install
+from rewards.lean.backend import Check
 from rewards.lean.errors import LeanCrashError
 from rewards.lean.process import LeanProcess
-from rewards.lean.wasm import MAX_RSS_BYTES
+from rewards.lean.wasm import MAX_RSS_BYTES, WasmBackend
 
 pytestmark = pytest.mark.lean
 
@@ -66,7 +68,7 @@ WRONG = [
     ("native_decide", "theorem four : 2 + 2 = 4 := by", "forbidden"),
     ("decide (config := {native := true})", "theorem four : 2 + 2 = 4 := by", "forbidden"),
     ("omega\n\naxiom x : False", COMM, "forbidden"),
-    ("omega\nopen Nat", COMM, "forbidden"),
+    (COMM + " omega\nopen Nat", COMM, "forbidden"),
     ("omega\n#check Nat", COMM, "forbidden"),
     ("theorem comm (a b : Nat) : a + b = a + b := by rfl", COMM, "wrong_answer"),
     ("omega /- ", COMM, "malformed"),
@@ -97,8 +99,6 @@ def test_lean_itself_finds_what_no_word_gives_away(lean_backend):
         "theorem h : True := by run_tac pure ()": "not allowed",
         "#eval 1": "a theorem is expected",
     }
-    from rewards.lean.backend import Check
-
     outcomes = lean_backend.check([Check("", source, "x") for source in sources])
     for outcome, word in zip(outcomes, sources.values(), strict=True):
         assert word in outcome.refused + " ".join((*outcome.axioms, *outcome.errors)), outcome
@@ -131,10 +131,14 @@ def test_a_batch_costs_little_more_than_its_theorems(lean_backend):
 
 
 def test_threads_and_asyncio_share_one_process(lean_backend):
+    _judge([("omega", COMM, {})])
+    starts = lean_backend.keeper().starts
     results: list[bool] = []
     rows = [("lean", f"have h{i} := {i}\nomega", COMM, {"backend": "wasm"}) for i in range(6)]
     threads = [
-        threading.Thread(target=lambda row=row: results.append(rewards.verify_batch([row])[0].passed))
+        threading.Thread(
+            target=lambda row=row: results.append(rewards.verify_batch([row])[0].passed)
+        )
         for row in rows
     ]
     for thread in threads:
@@ -143,7 +147,8 @@ def test_threads_and_asyncio_share_one_process(lean_backend):
         thread.join()
     assert results == [True] * 6
     assert all(v.passed for v in asyncio.run(rewards.averify_batch(rows)))
-    assert len(psutil.Process(lean_backend.keeper().process.pid).parents()) > 0
+    assert lean_backend.keeper() is WasmBackend().keeper()
+    assert lean_backend.keeper().starts == starts
 
 
 def test_a_proof_over_its_time_is_ended_and_the_next_is_checked(lean_backend):
@@ -167,8 +172,11 @@ def test_lean_ends_with_the_process_that_started_it(lean_backend, tmp_path):
     root = Path(__file__).parents[2]
     ended = subprocess.run(
         [sys.executable, "-c", script],
-        stdout=subprocess.PIPE, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(root)},
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
     pid = int(ended.stdout)
     for _ in range(100):
         if not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie":
@@ -180,10 +188,4 @@ def test_lean_ends_with_the_process_that_started_it(lean_backend, tmp_path):
 
 def test_a_lean_that_cannot_start_says_why(lean_backend, tmp_path):
     with pytest.raises(LeanCrashError, match=r"lean\.js"):
-        LeanProcess(install_node(), tmp_path, MAX_RSS_BYTES)
-
-
-def install_node() -> Path:
-    from rewards.lean import install
-
-    return install.find_node().program
+        LeanProcess(install.find_node().program, tmp_path, MAX_RSS_BYTES)

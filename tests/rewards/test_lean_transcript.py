@@ -125,7 +125,9 @@ def test_without_a_backend_the_commands_are_named(monkeypatch):
     monkeypatch.delenv(kimina.URL_VARIABLE, raising=False)
     monkeypatch.setattr("rewards.lean.wasm.missing", lambda: "Run: python -m rewards.lean.install")
     monkeypatch.setattr("rewards.lean.local.missing", lambda: "install lake")
-    with pytest.raises(LeanUnavailableError, match=r"(?s)local: .*kimina: .*rewards\.lean\.install"):
+    with pytest.raises(
+        LeanUnavailableError, match=r"(?s)local: .*kimina: .*rewards\.lean\.install"
+    ):
         choose()
     with pytest.raises(ValueError, match="known: auto, local, kimina, wasm"):
         choose("coq")

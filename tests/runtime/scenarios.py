@@ -65,9 +65,12 @@ def padding_row() -> Row:
     """The shape of verl's synthetic rows (`construct_minimal_padding_template`)."""
     prompt = [EOS] * 127
     return {
-        "prompt": prompt, "reference": prompt, "response": [EOS], "mask": [0],
+        "prompt": prompt,
+        "reference": prompt,
+        "response": [EOS],
+        "mask": [0],
         "weights": [0.0, 0.0, 0.0],
-    }  # fmt: skip
+    }
 
 
 _PG, _DISTILL, _NLL = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
@@ -98,7 +101,9 @@ SCENARIOS: dict[str, Scenario] = {
 }
 
 
-def oracle(student: LlamaForCausalLM, teacher: LlamaForCausalLM, scenario: Scenario) -> dict[str, Any]:
+def oracle(
+    student: LlamaForCausalLM, teacher: LlamaForCausalLM, scenario: Scenario
+) -> dict[str, Any]:
     """Loss, gradients by parameter name, and metrics of a scenario."""
     settings = LossSettings(**scenario.settings)
     counts = {t: _count(scenario.rows, i, settings) for i, t in enumerate(TERMS)}
@@ -107,7 +112,8 @@ def oracle(student: LlamaForCausalLM, teacher: LlamaForCausalLM, scenario: Scena
     plain: dict[str, float] = {"kl": 0.0, "entropy": 0.0, "ratio": 0.0}
     for row in scenario.rows:
         keep = torch.tensor(row["mask"]).bool()
-        share = 1.0 / int(keep.sum()) if settings.normalisation == "sequence_mean" and keep.any() else 1.0
+        by_row = settings.normalisation == "sequence_mean"
+        share = 1.0 / max(int(keep.sum()), 1) if by_row else 1.0
         logits_TV = _logits(student, row["prompt"], row["response"])[keep]
         for index, term in enumerate(TERMS):
             weight = row["weights"][index]
@@ -154,7 +160,9 @@ def double_model(folder: str) -> LlamaForCausalLM:
 
 def _count(rows: list[Row], index: int, settings: LossSettings) -> int:
     active = [row for row in rows if row["weights"][index]]
-    return len(active) if settings.normalisation == "sequence_mean" else sum(sum(r["mask"]) for r in active)
+    if settings.normalisation == "sequence_mean":
+        return len(active)
+    return sum(sum(row["mask"]) for row in active)
 
 
 def _logits(model: LlamaForCausalLM, prompt: list[int], response: list[int]) -> Tensor:

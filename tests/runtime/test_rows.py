@@ -20,7 +20,7 @@ def jagged(values: list[list], dtype: torch.dtype) -> torch.Tensor:
 
 
 def objects(values: list[Any]) -> NonTensorStack:
-    return NonTensorStack(*(NonTensorData(value) for value in values))
+    return NonTensorStack(*(NonTensorData(value) for value in values))  # pyright: ignore
 
 
 def queue_batch(*, log_probs: bool = True) -> tuple[TensorDict, list[dict]]:
@@ -28,15 +28,21 @@ def queue_batch(*, log_probs: bool = True) -> tuple[TensorDict, list[dict]]:
     verdict = {"acc": 1.0, "score": 1.0, "reason": "ok", "feedback": "", "row_uid": "a"}
     extra = [
         {
-            "teacher_prompt_ids": [90, 91, 5, 6], "has_privileged": True, "view": "student",
-            "group": "", "reward_extra_info": verdict,
+            "teacher_prompt_ids": [90, 91, 5, 6],
+            "has_privileged": True,
+            "view": "student",
+            "group": "",
+            "reward_extra_info": verdict,
         },
         {
-            "teacher_prompt_ids": [90, 91, 7], "has_privileged": True, "view": "teacher",
-            "group": "", "reward_extra_info": {**verdict, "acc": 0.0, "score": 0.0, "reason": "sorry"},
+            "teacher_prompt_ids": [90, 91, 7],
+            "has_privileged": True,
+            "view": "teacher",
+            "group": "",
+            "reward_extra_info": {**verdict, "acc": 0.0, "score": 0.0, "reason": "sorry"},
         },
         {"teacher_prompt_ids": [8, 9], "has_privileged": False, "view": "student", "group": ""},
-    ]  # fmt: skip
+    ]
     fields: dict[str, Any] = {
         "prompts": jagged([[5, 6], [7], [8, 9], [1] * 5], torch.int64),
         "responses": jagged([[20, 21, 22], [30, 1], [40, 41, 42, 43], [1]], torch.int64),
@@ -98,7 +104,7 @@ def test_dropped_and_padding_rows_get_no_weight(batch):
     fields = rows.row_fields(batch, [TrainingRow(1, nll=0.5)], need_old_log_probs=False)
     assert fields["term_weights"].tolist() == [[0, 0, 0], [0, 0, 0.5], [0, 0, 0], [0, 0, 0]]
     assert fields.batch_size == torch.Size([4])
-    assert "old_log_probs" not in fields.keys()
+    assert "old_log_probs" not in set(fields.keys())
     # They keep their tokens all the same: every row goes through the model.
     assert [len(ids) for ids in lists(fields["input_ids"])] == [5, 3, 6, 6]
 
@@ -106,7 +112,7 @@ def test_dropped_and_padding_rows_get_no_weight(batch):
 def test_weights_go_to_the_real_row_when_padding_comes_first():
     data, tags = queue_batch()
     order = [3, 0, 1, 2]
-    columns = {name: _reordered(data[name], order) for name in data.keys()}
+    columns = {name: _reordered(data[name], order) for name in list(data.keys())}
     shuffled = rows.read_batch(TensorDict(columns, batch_size=4), [tags[i] for i in order])
     fields = rows.row_fields(shuffled, [TrainingRow(0, distill=1.0)], need_old_log_probs=False)
     assert fields["term_weights"][:, 1].tolist() == [0, 1, 0, 0]

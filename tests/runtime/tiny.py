@@ -31,9 +31,11 @@ def save_model(folder: Path, *, tied: bool = True, seed: int = 0) -> str:
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<pad>",
+        tokenizer_object=tokenizer,
+        eos_token="<eos>",
+        pad_token="<pad>",
         chat_template="{% for m in messages %}{{ m['content'] }} {% endfor %}",
-    ).save_pretrained(folder)  # fmt: skip
+    ).save_pretrained(folder)
     return str(folder)
 
 
@@ -96,10 +98,14 @@ def make_worker(
                 override_config={"attn_implementation": "sdpa"},
             ),
             engine_config=FSDPEngineConfig(
-                strategy="fsdp2", mixed_precision=dtypes, use_torch_compile=False,
+                strategy="fsdp2",
+                mixed_precision=dtypes,
+                use_torch_compile=False,
                 infer_max_token_len_per_gpu=engine["max_token_len_per_gpu"],
-                infer_micro_batch_size_per_gpu=1, model_dtype="fp32", **engine,
-            ),  # fmt: skip
+                infer_micro_batch_size_per_gpu=1,
+                model_dtype="fp32",
+                **engine,
+            ),
             optimizer_config=FSDPOptimizerConfig(
                 **{"lr": 1e-2, "weight_decay": 0.0, "clip_grad": 1e9, **(optimiser or {})}
             ),
@@ -111,7 +117,9 @@ def make_worker(
     return worker
 
 
-def make_batch(rows: list[dict[str, Any]], *, temperature: float = 1.0, **settings: Any) -> TensorDict:
+def make_batch(
+    rows: list[dict[str, Any]], *, temperature: float = 1.0, **settings: Any
+) -> TensorDict:
     """Rows of {prompt, reference, response, mask, weights, advantage, old} as the trainer sends.
 
     ``weights`` are those of policy gradient, distill and nll; ``settings`` are ``LossSettings``'.

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
-
 import tiny
 import torch
 from scenarios import MIXTURE, SCENARIOS, Scenario, padding_row
@@ -45,7 +43,9 @@ class Trainee:
         self.captured = gradients_before_step(self.worker)
         self.rank, self.world_size = rank, world_size
 
-    def step(self, scenario: Scenario, deal: Callable[[list, int, int], list] | None = None) -> dict:
+    def step(
+        self, scenario: Scenario, deal: Callable[[list, int, int], list] | None = None
+    ) -> dict:
         rows = (deal or in_order)(scenario.rows, self.rank, self.world_size)
         batch = tiny.make_batch(rows, temperature=scenario.temperature, **scenario.settings)
         return self._seen(self.worker.train_batch(batch)["metrics"])
@@ -57,8 +57,9 @@ class Trainee:
         rows = in_order(scenario.rows, self.rank, self.world_size)
         batch = tiny.make_batch(rows, temperature=scenario.temperature, **scenario.settings)
         tu.assign_non_tensor(batch, mini_batch_size=len(scenario.rows), epochs=1)
-        # A list of one mini-batch's values each.
-        metrics = {k: float(v[0]) for k, v in self.worker.train_mini_batch(batch)["metrics"].items()}
+        # Each value is a list with an entry a mini-batch: one.
+        returned = self.worker.train_mini_batch(batch)["metrics"]
+        metrics = {name: float(values[0]) for name, values in returned.items()}
         return {**self._seen({}), "loss": metrics["loss"], "metrics": metrics}
 
     def _seen(self, metrics: dict) -> dict:
@@ -136,7 +137,9 @@ def run_lora(models: dict[str, str], rank: int, world_size: int) -> dict[str, An
     return {**result, "parameters": parameters, "scale": adapter.lora_alpha / adapter.r}
 
 
-def run_lifecycle(models: dict[str, str], folder: Path, rank: int, world_size: int) -> dict[str, Any]:
+def run_lifecycle(
+    models: dict[str, str], folder: Path, rank: int, world_size: int
+) -> dict[str, Any]:
     """Weights saved and loaded, stages begun, a frozen teacher beside a student that learns."""
     worker = tiny.make_worker(models["tied"])
     scenario = SCENARIOS["distill"]

@@ -19,7 +19,7 @@ _GRAIN = 64  # positions by which the capacity grows
 
 
 class RowCache:
-    """Keys and values in ``[row, position, head, dim]`` per layer, grown on demand.
+    """Keys and values in ``[row, head, position, dim]`` per layer, grown on demand.
 
     One forward pass is announced with :meth:`begin_prefill` or :meth:`begin_decode`, then the
     model's layers call :meth:`update`.
@@ -42,11 +42,11 @@ class RowCache:
     @property
     def capacity(self) -> tuple[int, int]:
         """Allocated ``(rows, positions)``."""
-        return self.keys[0].shape[0], self.keys[0].shape[1]
+        return self.keys[0].shape[0], self.keys[0].shape[2]
 
     def release(self) -> None:
         """Give the memory back; the next :meth:`reserve` allocates anew."""
-        empty = (0, 0, self.heads, self.head_dim)
+        empty = (0, self.heads, 0, self.head_dim)
         self.keys = [torch.empty(empty, dtype=self.dtype) for _ in range(self.layers)]
         self.values = [torch.empty(empty, dtype=self.dtype) for _ in range(self.layers)]
 
@@ -60,8 +60,8 @@ class RowCache:
         for store in (self.keys, self.values):
             for layer, old in enumerate(store):
                 # Zeros, not garbage: masked positions are multiplied by 0, and 0 * NaN is NaN.
-                new = torch.zeros(rows, positions, self.heads, self.head_dim, dtype=self.dtype)
-                new[:have_rows, :have_positions] = old
+                new = torch.zeros(rows, self.heads, positions, self.head_dim, dtype=self.dtype)
+                new[:have_rows, :, :have_positions] = old
                 store[layer] = new
 
     def copy_rows(self, source: list[int], target: list[int], positions: int) -> None:
@@ -71,7 +71,7 @@ class RowCache:
         source_ids, target_ids = torch.tensor(source), torch.tensor(target)
         for store in (self.keys, self.values):
             for layer in store:
-                layer[target_ids, :positions] = layer[source_ids, :positions]
+                layer[target_ids, :, :positions] = layer[source_ids, :, :positions]
 
     def begin_prefill(self, rows: list[int], positions: int) -> None:
         """The next forward pass computes ``positions`` positions of fresh rows ``rows``."""
@@ -92,7 +92,8 @@ class RowCache:
         self._decoding = True
         self._count = count
         self._width = min(positions, -(-longest // 16) * 16)
-        self._flat = torch.arange(count) * positions + lengths
+        places = torch.arange(count * self.heads).view(count, self.heads) * positions
+        self._flat = (places + lengths[:, None]).flatten()
         hidden = torch.arange(self._width)[None, :] > lengths[:, None]
         mask = torch.zeros(count, 1, 1, self._width, dtype=self.dtype)
         self.mask = mask.masked_fill_(hidden[:, None, None, :], float("-inf"))
@@ -103,16 +104,12 @@ class RowCache:
         """HF's cache call: store ``[row, head, new, dim]``, return what attention shall read."""
         keys, values = self.keys[layer_idx], self.values[layer_idx]
         if not self._decoding:
-            keys[self._rows, : self._width] = key.transpose(1, 2)
-            values[self._rows, : self._width] = value.transpose(1, 2)
+            keys[self._rows, :, : self._width] = key
+            values[self._rows, :, : self._width] = value
             return key, value
-        width = self.heads * self.head_dim
-        keys.view(-1, width).index_copy_(0, self._flat, key.reshape(self._count, width))
-        values.view(-1, width).index_copy_(0, self._flat, value.reshape(self._count, width))
-        return (
-            keys[: self._count, : self._width].transpose(1, 2),
-            values[: self._count, : self._width].transpose(1, 2),
-        )
+        keys.view(-1, self.head_dim).index_copy_(0, self._flat, key.reshape(-1, self.head_dim))
+        values.view(-1, self.head_dim).index_copy_(0, self._flat, value.reshape(-1, self.head_dim))
+        return keys[: self._count, :, : self._width], values[: self._count, :, : self._width]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """HF asks for it only when no position ids are given; this rollout always gives them."""

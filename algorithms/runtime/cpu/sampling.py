@@ -139,7 +139,7 @@ def sample(
     scaled_BV = _apply_temperature(raw_BV, params_B)
     scaled_BV = _truncate(scaled_BV, params_B)
     peak_B = scaled_BV.amax(dim=-1, keepdim=True)
-    weights_BV = torch.exp(scaled_BV - peak_B)
+    weights_BV = (scaled_BV - peak_B).exp_()
     tokens_B, total_B = _invert_cdf(weights_BV, uniforms_B)
     greedy_B = torch.tensor([p.temperature == 0 for p in params_B])
     if bool(greedy_B.any()):
@@ -147,7 +147,7 @@ def sample(
     if mode == "raw_logprobs":
         chosen_B = raw_BV.gather(1, tokens_B[:, None]).squeeze(1)
         return tokens_B, chosen_B - torch.logsumexp(raw_BV, dim=-1)
-    chosen_B = (scaled_BV - peak_B).gather(1, tokens_B[:, None]).squeeze(1)
+    chosen_B = (scaled_BV.gather(1, tokens_B[:, None]) - peak_B).squeeze(1)
     return tokens_B, chosen_B - torch.log(total_B).float()
 
 

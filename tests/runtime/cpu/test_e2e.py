@@ -35,18 +35,20 @@ def compute_score(data_source, solution_str, ground_truth, extra_info=None, **kw
 
 # The first synchronisation (step 0) gives the rollout its weights; the later ones are withheld.
 WITHHOLD = """
-from algorithms.runtime.cpu.rollout import TransformersRollout as Rollout
+from algorithms.runtime.cpu.rollout import TransformersRollout
 
-original = Rollout.update_weights
+class Withholding(TransformersRollout):
+    async def update_weights(self, weights, global_steps=None, **kwargs):
+        if not global_steps:
+            return await super().update_weights(weights, global_steps=global_steps, **kwargs)
+        for _ in weights:
+            pass
+        await self.server.set_global_steps.remote(global_steps)
+"""
+REGISTER_WITHHOLD = """
+from verl.workers.rollout import base
 
-async def update_weights(self, weights, global_steps=None, **kwargs):
-    if not global_steps:
-        return await original(self, weights, global_steps=global_steps, **kwargs)
-    for _ in weights:
-        pass
-    await self.server.set_global_steps.remote(global_steps)
-
-Rollout.update_weights = update_weights
+base._ROLLOUT_REGISTRY[("transformers", "async")] = "withhold.Withholding"
 """
 
 
@@ -89,7 +91,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     (folder / "data.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     (folder / "reward.py").write_text(REWARD)
-    (folder / "withhold_updates.py").write_text(WITHHOLD)
+    (folder / "withhold.py").write_text(WITHHOLD)
+    (folder / "register_withhold.py").write_text(REGISTER_WITHHOLD)
     return folder
 
 
@@ -190,7 +193,7 @@ def test_two_ranks_stay_in_sync_and_resume(workplace, ray_folder):
 def test_one_rank_and_the_control_without_updates(workplace, ray_folder):
     synced = differences(train(workplace, ray_folder, "one", 1, 3))
     assert max(synced.values()) < 1e-5
-    modules = "algorithms.runtime.plugin,withhold_updates"
+    modules = "algorithms.runtime.plugin,register_withhold"
     withheld = differences(train(workplace, ray_folder, "control", 1, 3, modules=modules))
     assert withheld[1] < 1e-5
     assert withheld[3] > 1e-3
