@@ -35,6 +35,10 @@ def environment(profile: str) -> dict[str, str]:
             "OMP_NUM_THREADS": "1",
             # Spinning threads would starve Lean and the other processes.
             "OMP_WAIT_POLICY": "PASSIVE",
+            # Activations come and go by the gigabyte: keep them in the heap, in few arenas.
+            "MALLOC_ARENA_MAX": "2",
+            "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+            "MALLOC_TRIM_THRESHOLD_": str(2**33),
             # No idle worker for each of the logical cores.
             "RAY_prestart_worker_first_driver": "0",
             "RAY_enable_worker_prestart": "0",

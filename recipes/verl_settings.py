@@ -151,7 +151,11 @@ def _cpu(config: Any, ranks: int) -> dict[str, Any]:
                 "use_remove_padding": False,
                 "override_config": {"attn_implementation": "sdpa"},
             },
-            "actor": {"fsdp_config": {"use_torch_compile": False}, "use_torch_compile": False},
+            "actor": {
+                "fsdp_config": {"use_torch_compile": False},
+                "use_torch_compile": False,
+                "optim": {"override_optimizer_config": {"fused": True}},
+            },
             "rollout": rollout,
         },
         "reward": {"num_workers": 1},

@@ -87,7 +87,7 @@ def test_the_form_of_a_row():
             *(privileged(row, kind) or "" for kind in ("gold_solution", "skeleton")),
         )
         assert header.startswith("theorem t ") and header.endswith(" := by")
-        assert row["prompt"] == [{"role": "user", "content": build.prompt_text(header)}]
+        assert row["prompt"] == build.prompt(header)
         assert row["uid"] == make_uid(row)
         assert proof != shape and "sorry" in shape and "sorry" not in proof
         for line in proof.splitlines():
