@@ -65,23 +65,24 @@ class HealthMonitor:
         norm = metrics.get("grad_norm")
         if norm is not None and not math.isfinite(norm):
             return (
-                f"the gradient norm is {norm}: a loss overflowed. Lower the learning rate, or train "
-                "in float32 (mixed_precision=fp32)"
+                f"the gradient norm is {norm}: a loss overflowed. Lower the learning rate, or "
+                "train in float32 (mixed_precision=fp32)"
             )
         if len(self.outputs) >= self.window and self._distinct_share() < self.min_distinct_share:
             distinct = len({o for _, o in self.outputs})
             return (
-                f"the last {len(self.outputs)} samples hold {distinct} distinct outputs: the student "
-                "repeats itself whatever the task. Likely a live teacher that follows the student "
-                "down, or too high a learning rate. Use teacher=frozen, halve the learning rate, or "
-                "start from a longer warm-up"
+                f"the last {len(self.outputs)} samples hold {distinct} distinct outputs: the "
+                "student repeats itself whatever the task. Likely a live teacher that follows the "
+                "student down, or too high a learning rate. Use teacher=frozen, halve the learning "
+                "rate, or start from a longer warm-up"
             )
         entropy = metrics.get("entropy")
         if entropy is not None and math.isfinite(entropy):
             self.first_entropy = entropy if self.first_entropy is None else self.first_entropy
             if entropy < self.min_entropy and entropy < 0.1 * self.first_entropy:
                 return (
-                    f"the student's entropy fell from {self.first_entropy:.3f} to {entropy:.4f} nats "
-                    "per token. Use forward_kl or jsd, halve the learning rate, or take fewer steps"
+                    f"the student's entropy fell from {self.first_entropy:.3f} to {entropy:.4f} "
+                    "nats per token. Use forward_kl or jsd, halve the learning rate, or take fewer "
+                    "steps"
                 )
         return None

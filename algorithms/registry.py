@@ -76,6 +76,7 @@ def build(name: str, **settings: Any) -> Algorithm:
     unknown = sorted(set(settings) - known)
     if unknown:
         raise InvalidAlgorithmSetting(
-            f"algorithm {name!r} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}"
+            f"algorithm {name!r} has no setting {', '.join(unknown)}; "
+            f"it has {', '.join(sorted(known))}"
         )
     return cls(**settings)

@@ -47,7 +47,9 @@ def arms_of(config: Any) -> list[Arm]:
     for name in config.arms:
         if name not in config.arm_definitions:
             known = ", ".join(config.arm_definitions)
-            raise ConfigError(f"no arm {name!r}; known: {known}. Define one: +arm_definitions.{name}=...")
+            raise ConfigError(
+                f"no arm {name!r}; known: {known}. Define one: +arm_definitions.{name}=..."
+            )
         definition = config.arm_definitions[name]
         arm = Arm(
             name=name,
@@ -118,9 +120,7 @@ def _add_warmup(plan: Plan, config: Any, files: dict[str, str]) -> str:
     return start
 
 
-def _arm_stages(
-    config: Any, arm: Arm, seed: int, files: dict[str, str], start: str
-) -> list[Stage]:
+def _arm_stages(config: Any, arm: Arm, seed: int, files: dict[str, str], start: str) -> list[Stage]:
     kind = config.privileged.kind if arm.pi == "own" else arm.pi
     after: dict[str, int | None] = {"student": None}
     if config.evaluation.teacher_rows:

@@ -46,7 +46,9 @@ class Job:
 
         folder, resumed = open_run(self.config)
         paths = run_data.write(self.data, folder / "data")
-        plan = build_plan(self.config, {**paths, **_collected(self.config, folder)}, warms_up(self.config))
+        plan = build_plan(
+            self.config, {**paths, **_collected(self.config, folder)}, warms_up(self.config)
+        )
         tree = settings(self.config, plan.stages, folder, self.model_path, paths)
         OmegaConf.save(OmegaConf.create(tree), folder / SETTINGS_FILE)
         OmegaConf.save(self.config, folder / "config.yaml")
@@ -118,9 +120,7 @@ def _model_path(config: Any) -> str:
 
 
 def _check_template(config: Any, tokenizer: Any, data: run_data.RunData) -> None:
-    row = next(
-        (r for r in data.train if privileged_content(r, config.privileged.kind)), None
-    )
+    row = next((r for r in data.train if privileged_content(r, config.privileged.kind)), None)
     if row is None:
         raise ConfigError(
             f"no training row has privileged information of kind {config.privileged.kind!r}: "
@@ -227,9 +227,7 @@ def describe(job: Job) -> list[str]:
         for rows in stage.evaluate.values()
     )
     sampled = sum(
-        s.steps * s.batch_size * s.sampling.n
-        for s in plan.stages
-        if s.sampling.source == "rollout"
+        s.steps * s.batch_size * s.sampling.n for s in plan.stages if s.sampling.source == "rollout"
     )
     parameters = parameter_count(job.model_path)
     row = data.train[0]

@@ -27,6 +27,7 @@ def settings(
     tree["privileged"] = {
         "run_folder": str(run_folder),
         "stages": [stage.as_dict() for stage in stages],
+        "pi_kind": config.privileged.kind,
         "evaluation": {
             "temperature": config.evaluation.temperature,
             "top_p": config.evaluation.top_p,
@@ -161,9 +162,7 @@ def _cpu(config: Any, ranks: int) -> dict[str, Any]:
         "reward": {"num_workers": 1},
         "trainer": {"device": "cpu"},
         "transfer_queue": {"backend": {"SimpleStorage": {"num_data_storage_units": 1}}},
-        "ray_kwargs": {
-            "ray_init": {"num_cpus": 16, "num_gpus": ranks, "include_dashboard": False}
-        },
+        "ray_kwargs": {"ray_init": {"num_cpus": 16, "num_gpus": ranks, "include_dashboard": False}},
     }
 
 

@@ -22,7 +22,9 @@ MODEL_TYPE = "language_model_with_terms"
 TERMS = ("policy_gradient", "distill", "nll")
 
 
-def generated_tokens(micro_batch: TensorDict, row_starts_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def generated_tokens(
+    micro_batch: TensorDict, row_starts_B: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Where the generated tokens of a jagged micro-batch are predicted.
 
     Args:
@@ -56,7 +58,9 @@ class TermEngineMixin:
         bind(module)
         return module
 
-    def prepare_model_inputs(self, micro_batch: TensorDict) -> tuple[dict[str, Any], dict[str, Any]]:
+    def prepare_model_inputs(
+        self, micro_batch: TensorDict
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         model_inputs, output_args = super().prepare_model_inputs(micro_batch)  # type: ignore[misc]
         mode = tu.get_non_tensor_data(micro_batch, "term_mode", None)
         if mode is None:
@@ -73,7 +77,9 @@ class TermEngineMixin:
         if mode == "hidden":
             wanted_T = micro_batch["term_weights"][rows_T, TERMS.index("distill")] > 0
             output_args["rows"] = rows_T[wanted_T]
-            request: Any = HiddenRequest(positions_T[wanted_T], with_head=self.captured_head_VH is None)
+            request: Any = HiddenRequest(
+                positions_T[wanted_T], with_head=self.captured_head_VH is None
+            )
         else:
             request = _loss_request(micro_batch, positions_T, rows_T, ids_T)
         model_inputs["term_request"] = request
@@ -112,7 +118,7 @@ def _loss_request(
     selected = micro_batch["response_mask"].values().bool()
 
     def of_tokens(key: str) -> Tensor | None:
-        return micro_batch[key].values()[selected].float() if key in micro_batch.keys() else None
+        return micro_batch[key].values()[selected].float() if key in micro_batch.keys() else None  # noqa: SIM118
 
     advantage_T = of_tokens("advantages")
     active = tu.get_non_tensor_data(micro_batch, "term_counts", {})

@@ -11,19 +11,22 @@ import os
 
 CPU_PLATFORM = "cpu"
 TRANSFORMERS_ROLLOUT = "transformers"
+VLLM_ROLLOUT = "vllm"
 TRAINER = "privileged"
 
 
 def register() -> None:
     """Register verl-pi's extensions with verl. Calling it again changes nothing.
 
-    The platform is always registered (a name in a dictionary). The rollout is registered when
-    ``VERL_PLATFORM=cpu``, so that accelerator jobs pay for no import. The training engine is
-    registered later, in the processes that build one (see :mod:`algorithms.runtime.cpu.external`).
+    The platform is always registered (a name in a dictionary). The rollouts are registered when
+    ``VERL_PLATFORM=cpu``, so that accelerator jobs pay for no import and keep verl's own vLLM. The
+    training engine is registered later, in the processes that build one (see
+    :mod:`algorithms.runtime.cpu.external`).
     """
     _register_platform()
     if cpu_selected():
         _register_rollout()
+        _register_vllm()
 
 
 def cpu_selected() -> bool:
@@ -44,6 +47,8 @@ def registered() -> dict[str, bool]:
         state["replica.transformers"] = (
             TRANSFORMERS_ROLLOUT in replica.RolloutReplicaRegistry._registry
         )
+        loader = replica.RolloutReplicaRegistry._registry.get(VLLM_ROLLOUT)
+        state["replica.vllm"] = loader is _load_vllm_replica
     return state
 
 
@@ -69,6 +74,25 @@ def _load_replica() -> type:
     from algorithms.runtime.cpu.server import TransformersReplica
 
     return TransformersReplica
+
+
+def _register_vllm() -> None:
+    """verl's vLLM rollout, made to run on the CPU; vLLM is imported once a job asks for it."""
+    from verl.workers.rollout import base, replica
+
+    from algorithms.runtime.cpu.vllm import distribution
+
+    distribution.install()
+    base._ROLLOUT_REGISTRY[(VLLM_ROLLOUT, "async")] = (
+        "algorithms.runtime.cpu.vllm.server.CpuServerAdapter"
+    )
+    replica.RolloutReplicaRegistry.register(VLLM_ROLLOUT, _load_vllm_replica)
+
+
+def _load_vllm_replica() -> type:
+    from algorithms.runtime.cpu.vllm.server import CpuVLLMReplica
+
+    return CpuVLLMReplica
 
 
 class NotRegistered(RuntimeError):

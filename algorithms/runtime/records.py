@@ -47,13 +47,13 @@ class RunRecords:
 
 
 def _plain(value: Any) -> Any:
-    """numpy and torch scalars to Python's, non-finite numbers to None (JSON has none)."""
+    """numpy and torch values to Python's, non-finite numbers to None (JSON has none)."""
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
-    if hasattr(value, "item") and getattr(value, "size", 1) in (1, None) or hasattr(value, "numel"):
-        value = value.item() if hasattr(value, "item") else value
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, (str, int, float, bool)) or value is None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import rewards
 from verl import DataProto
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
+
+import rewards
 
 BATCH_WINDOW_SECONDS = 0.05
 

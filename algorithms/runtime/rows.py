@@ -57,7 +57,9 @@ def read_batch(data: TensorDict, tags: Sequence[dict[str, Any]]) -> SampledBatch
         responses=list(data["responses"].unbind()),
         masks=list(data["response_mask"].unbind()),
         log_probs=(
-            list(data["rollout_log_probs"].unbind()) if "rollout_log_probs" in data.keys() else None
+            list(data["rollout_log_probs"].unbind())
+            if "rollout_log_probs" in data.keys()  # noqa: SIM118
+            else None
         ),
         scores=[float(s.sum()) for s in data["rm_scores"].unbind()],
         extra=extra,

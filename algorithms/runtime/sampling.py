@@ -57,7 +57,11 @@ class PrivilegedAgentLoop(AgentLoopBase):
         )
         sampling = Sampling(**stage)
         views = row_views(
-            self.tokenizer, row, list(row["raw_prompt"]), sampling, **self.apply_chat_template_kwargs
+            self.tokenizer,
+            row,
+            list(row["raw_prompt"]),
+            sampling,
+            **self.apply_chat_template_kwargs,
         )
         view = sampling.view
         if sampling.source == "given":

@@ -93,17 +93,26 @@ def check_plan(stages: list[Stage]) -> None:
     stored: set[str] = set()
     for stage in stages:
         if stage.name in seen:
-            raise InvalidPlan(f"two stages are named {stage.name!r}; names are folders, keep them apart")
-        for what, origin in (("start_from", stage.start_from), ("teacher_from", stage.teacher_from)):
+            raise InvalidPlan(
+                f"two stages are named {stage.name!r}; names are folders, keep them apart"
+            )
+        for what, origin in (
+            ("start_from", stage.start_from),
+            ("teacher_from", stage.teacher_from),
+        ):
             if origin is not None and origin not in seen:
                 raise InvalidPlan(
                     f"stage {stage.name!r}: {what}={origin!r} is no earlier stage; "
                     f"earlier ones: {', '.join(sorted(seen))}"
                 )
         if stage.steps < 0 or stage.batch_size < 1 or stage.sampling.n < 1:
-            raise InvalidPlan(f"stage {stage.name!r}: steps >= 0, batch_size >= 1 and n >= 1 are needed")
+            raise InvalidPlan(
+                f"stage {stage.name!r}: steps >= 0, batch_size >= 1 and n >= 1 are needed"
+            )
         if stage.steps and not stage.data:
-            raise InvalidPlan(f"stage {stage.name!r} trains {stage.steps} steps on no data: set data=")
+            raise InvalidPlan(
+                f"stage {stage.name!r} trains {stage.steps} steps on no data: set data="
+            )
         if stage.sampling.source == "stored" and stage.data not in stored:
             raise InvalidPlan(
                 f"stage {stage.name!r} replays {stage.data!r}, which no earlier stage stores"

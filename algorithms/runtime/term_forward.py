@@ -101,7 +101,9 @@ def bind(module: nn.Module) -> None:
     head: Any = module.get_output_embeddings()  # type: ignore[operator]
     plain_forward, plain_head_forward = module.forward, head.forward
 
-    def forward(self: nn.Module, *args: Any, term_request: TermRequest | None = None, **kwargs: Any):
+    def forward(
+        self: nn.Module, *args: Any, term_request: TermRequest | None = None, **kwargs: Any
+    ):
         if term_request is None:
             return plain_forward(*args, **kwargs)
         hidden = self.base_model(*args, **kwargs).last_hidden_state  # type: ignore[operator]

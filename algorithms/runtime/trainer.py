@@ -7,6 +7,7 @@ advantages, actor update, validation dump) and the hooks around them.
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -22,11 +23,13 @@ from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.dataset.rl_dataset import collate_fn
+from verl.utils.debug import marked_timer
 
 from algorithms import registry
-from algorithms.health import HealthMonitor, StageCollapsed
+from algorithms.health import StageCollapsed
 from algorithms.runtime import rows as training_rows
 from algorithms.runtime.collection import Collection
+from algorithms.runtime.recording import StageRecorder
 from algorithms.runtime.records import RunRecords
 from algorithms.runtime.stages import Stage, check_plan, stage_from_dict
 from algorithms.runtime.worker import PrivilegedActorRolloutRefWorker
@@ -78,6 +81,10 @@ class PrivilegedTrainer(PPOTrainerSync):
         # Called by the set-up, before any stage: each stage resumes from its own folder.
         self.global_steps = 0
 
+    def on_init_end(self) -> None:
+        # verl's set-up leaves the rollout asleep; the first stage wakes it with its weights.
+        self._rollout_asleep = True
+
     # ------------------------------------------------------------------ stages
 
     def fit(self, agent_loop_manager: Any) -> None:
@@ -102,9 +109,7 @@ class PrivilegedTrainer(PPOTrainerSync):
                 super().fit(agent_loop_manager)
         except StageCollapsed as collapse:
             collapsed = str(collapse)
-            self.records.event(
-                "collapse", collapsed, arm=stage.arm, seed=stage.seed, step=self.global_steps
-            )
+            self.recorder.event("collapse", collapsed, self.global_steps)
         self._evaluate(min(self.global_steps, stage.steps) if collapsed else stage.steps)
         if self.collection is not None:
             self.collection.finish()
@@ -113,7 +118,7 @@ class PrivilegedTrainer(PPOTrainerSync):
     def _begin_stage(self, stage: Stage) -> None:
         self.stage = stage
         self.algorithm = registry.build(stage.algorithm, **stage.algorithm_settings)
-        self.health = HealthMonitor()
+        self.recorder = StageRecorder(self.records, stage, self.tokenizer)
         self.collection = Collection(Path(stage.store)) if stage.store else None
         config, optimiser = self.config, dict(stage.optimiser)
         optimiser["total_training_steps"] = max(stage.steps, 1)
@@ -132,6 +137,7 @@ class PrivilegedTrainer(PPOTrainerSync):
         if stage.steps:
             self._init_dataloader()
             self.train_dataloader_it = None
+        self._sleep_rollout()
         self.actor_rollout_wg.begin_stage(
             self._weights(stage.start_from), self._teacher_weights(stage), optimiser
         )
@@ -142,15 +148,28 @@ class PrivilegedTrainer(PPOTrainerSync):
             super()._load_checkpoint()
         if self.global_steps:
             message = f"resumed {stage.name} after step {self.global_steps}"
-            self.records.event("resume", message, arm=stage.arm, seed=stage.seed)
-        self.checkpoint_manager.update_weights(self.global_steps)
+            self.recorder.event("resume", message, self.global_steps)
+        self._wake_rollout(self.global_steps)
+
+    def _sleep_rollout(self) -> None:
+        """Free what the rollout holds on the device; a sleeping one is left alone."""
+        if not self._rollout_asleep:
+            self.checkpoint_manager.sleep_replicas()
+            self._rollout_asleep = True
+
+    def _wake_rollout(self, step: int) -> None:
+        """Give the rollout the current weights, which also wakes it."""
+        self._sleep_rollout()
+        self.checkpoint_manager.update_weights(step)
+        self._rollout_asleep = False
 
     def _weights(self, stage_name: str | None) -> str | None:
         if stage_name is None:
             return None
         if stage_name == "base":
             return str(self.run_folder / "checkpoints" / "base")
-        return json.loads(self._done_file(stage_name).read_text())["weights"]
+        done = json.loads(self._done_file(stage_name).read_text())
+        return str(self.run_folder / done["weights"])
 
     def _teacher_weights(self, stage: Stage) -> str | None:
         if stage.teacher != "frozen":
@@ -183,7 +202,7 @@ class PrivilegedTrainer(PPOTrainerSync):
         path.parent.mkdir(parents=True, exist_ok=True)
         done = {
             "stage": stage.as_dict(),
-            "weights": str(weights),
+            "weights": os.path.relpath(weights, self.run_folder),
             "seconds": seconds,
             "collapsed": collapsed,
         }
@@ -210,18 +229,14 @@ class PrivilegedTrainer(PPOTrainerSync):
         seen = training_rows.trajectories(sampled, groups)
         rows, report = self.algorithm.rows(seen)
         metrics.update(report.metrics)
-        self._record_trajectories(sampled, report.dropped, metrics)
+        metrics.update(self.recorder.trajectories(self.global_steps, sampled, report.dropped))
         if self.collection is not None:
-            self.collection.add(self.global_steps, sampled, self._rows_by_uid())
+            self.collection.add(self.global_steps, sampled, _rows_by_uid(self.train_dataset))
         fields = training_rows.row_fields(
             sampled, rows, need_old_log_probs=self.algorithm.needs_old_log_probs
         )
         metrics["rows/trained"] = len(rows)
         return tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
-
-    def _rows_by_uid(self) -> dict[str, dict]:
-        frame = self.train_dataset.dataframe
-        return {row["row_uid"]: row for row in frame}
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         if self.collection is not None:
@@ -229,112 +244,60 @@ class PrivilegedTrainer(PPOTrainerSync):
         batch.extra_info["loss_settings"] = asdict(self.algorithm.loss_settings())
         batch = super()._update_actor(batch, metrics)
         update = {k.removeprefix("actor/"): v for k, v in metrics.items() if k.startswith("actor/")}
-        alarm = self.health.check(update)
+        alarm = self.recorder.health.check(update)
         if alarm and self.stage.on_collapse == "stop":
             raise StageCollapsed(alarm)
         if alarm:
-            self.records.event(
-                "warning", alarm, arm=self.stage.arm, seed=self.stage.seed, step=self.global_steps
-            )
+            self.recorder.event("warning", alarm, self.global_steps)
         return batch
 
-    def on_step_end(self) -> None:
+    def on_sample_end(self) -> None:
         if self.collection is None:
-            super().on_step_end()
+            self._sleep_rollout()
+        if self.curr_step_profile:
+            self._stop_rollout_profiling()
+
+    def on_step_end(self) -> None:
+        # A stage that replays or is given its responses needs the rollout only for evaluation.
+        if self.stage.sampling.source == "rollout" and self.collection is None:
+            with marked_timer("update_weights", self.timing_raw, color="red"):
+                self._wake_rollout(self.global_steps)
         every = self.stage.evaluate_every
         if every and self.global_steps % every == 0 and self.global_steps < self.stage.steps:
             self._evaluate(self.global_steps)
 
     def _compute_metrics(self, batch, metrics, timing_raw, global_steps, epoch) -> None:
         super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)
-        stage = self.stage
-        line = {k.removeprefix("actor/"): v for k, v in metrics.items()}
-        names = {"gen": "sample", "update_actor": "update", "update_weights": "weight_sync"}
-        for key, seconds in timing_raw.items():
-            line[f"timing/{names.get(key, key)}"] = seconds
-        line["tokens/generated"] = metrics.get("response_length/mean", 0.0) * len(batch.keys)
-        self._record_metrics(stage.phase, global_steps, timing_raw.get("step"), line)
-        self.records.progress(
-            stage.phase,
-            global_steps,
-            stage.steps,
-            arm=stage.arm,
-            seed=stage.seed,
-            pass_rate=line.get("reward/pass_rate"),
-            kl=line.get("distill/kl"),
-        )
-
-    def _record_metrics(self, phase: str, step: int, seconds: float | None, metrics: dict) -> None:
-        where = {"arm": self.stage.arm, "seed": self.stage.seed, "phase": phase, "step": step}
-        values = {k: v for k, v in metrics.items() if isinstance(v, (int, float)) or hasattr(v, "item")}
-        self.records.write(
-            "metrics", {**where, "time": time.time(), "seconds": seconds, "metrics": values}
-        )
-
-    def _record_trajectories(self, sampled, dropped, metrics: dict) -> None:
-        where = {"arm": self.stage.arm, "seed": self.stage.seed, "step": self.global_steps}
-        real, lines, texts, prompts = sampled.real(), [], [], []
-        passed = []
-        for index in real:
-            text = self.tokenizer.decode(sampled.responses[index], skip_special_tokens=True)
-            verdict = sampled.verdict(index)
-            texts.append(text)
-            prompts.append(sampled.row_uids[index])
-            if verdict is not None:
-                passed.append(float(verdict["acc"]))
-            lines.append(
-                {
-                    **where,
-                    "uid": sampled.row_uids[index],
-                    "sample": index,
-                    "view": sampled.extra[index]["view"],
-                    "prompt": self.tokenizer.decode(sampled.student_prompts[index]),
-                    "response": text,
-                    "verdict": verdict and {**verdict, "passed": bool(verdict["acc"])},
-                    "tokens": int(sampled.masks[index].sum()),
-                }
-            )
-        self.records.write("trajectories", *lines)
-        self.records.write(
-            "dropped",
-            *(
-                {**where, "uid": sampled.row_uids[real[i]], "reason": reason, "detail": ""}
-                for i, reason in dropped
-            ),
-        )
-        if passed:
-            metrics["reward/pass_rate"] = sum(passed) / len(passed)
-        if self.stage.sampling.source != "given":
-            metrics.update(self.health.observe_outputs(prompts, texts))
+        self.recorder.step(global_steps, metrics, timing_raw)
 
     # ------------------------------------------------------------------ evaluation
 
     def _evaluate(self, step: int) -> None:
-        """Every view that the stage asks for, on the same held-out rows, with verl's validation."""
+        """Every view that the stage asks for, on the same held-out rows, by verl's validation."""
+        if self.stage.evaluate and self._rollout_asleep:
+            self._wake_rollout(step)
         for view, rows in self.stage.evaluate.items():
             started = time.time()
             self._evaluating = (view, step)
-            stage = self.stage
-            settings = OmegaConf.to_container(self.config.privileged.evaluation)
-            sampling = {
-                **asdict(stage.sampling),
-                **settings,
+            self.agent_loop_manager.validation_sampling = {
+                **asdict(self.stage.sampling),
+                **OmegaConf.to_container(self.config.privileged.evaluation),
+                "pi_kind": self.config.privileged.pi_kind,
                 "view": view,
                 "source": "rollout",
                 "verify": True,
-                "seed": stage.seed,
+                "seed": self.stage.seed,
                 "seed_by_step": False,
             }
-            self.agent_loop_manager.validation_sampling = sampling
             whole = self.val_dataloader
             self.val_dataloader = self._heldout(rows)
-            self.records.progress("evaluate", 0, 1, arm=stage.arm, seed=stage.seed, text=view)
+            self.recorder.evaluation_begins(view)
             try:
                 metrics = self._validate()
             finally:
                 self.val_dataloader = whole
-            seconds = time.time() - started
-            self._record_metrics("eval", step, seconds, {f"{view}/{k}": v for k, v in metrics.items()})
+            named = {f"{view}/{name}": value for name, value in metrics.items()}
+            self.recorder.metrics("eval", step, time.time() - started, named)
 
     def _heldout(self, rows: int | None) -> StatefulDataLoader:
         dataset = self.val_dataset
@@ -352,38 +315,9 @@ class PrivilegedTrainer(PPOTrainerSync):
 
     def _dump_generations(self, inputs, outputs, gts, scores, reward_extra_infos_dict, dump_path):
         view, step = self._evaluating
-        extra, stage = reward_extra_infos_dict, self.stage
-        known = {row["row_uid"]: row["extra_info"] for row in self.val_dataset.dataframe}
-        lines = []
-        passed = 0
-        for i, output in enumerate(outputs):
-            uid = extra["row_uid"][i]
-            passed += bool(extra["acc"][i])
-            lines.append(
-                {
-                    "arm": stage.arm,
-                    "seed": stage.seed,
-                    "step": step,
-                    "view": view,
-                    "uid": uid,
-                    "family": known[uid].get("family", ""),
-                    "structure": known[uid].get("structure", "seen"),
-                    "sample": int(extra["uid"][i].rsplit("_", 2)[1]),
-                    "prompt": inputs[i],
-                    "response": output,
-                    "passed": bool(extra["acc"][i]),
-                    "score": scores[i],
-                    "reason": extra["reason"][i],
-                    "feedback": extra["feedback"][i],
-                }
-            )
-        self.records.write("evaluations", *lines)
-        self.records.progress(
-            "evaluate",
-            1,
-            1,
-            arm=stage.arm,
-            seed=stage.seed,
-            text=view,
-            pass_rate=passed / max(len(lines), 1),
-        )
+        known = _rows_by_uid(self.val_dataset)
+        self.recorder.evaluations(view, step, inputs, outputs, reward_extra_infos_dict, known)
+
+
+def _rows_by_uid(dataset: Any) -> dict[str, dict[str, Any]]:
+    return {row["row_uid"]: row for row in dataset.dataframe}

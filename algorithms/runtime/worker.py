@@ -162,11 +162,12 @@ class PrivilegedActorRolloutRefWorker(ActorRolloutRefWorker):
             self.actor.reference = None
             return
         if self.ref is None:
-            raise RuntimeError("a frozen teacher needs the reference model: set teacher.reference=true")
+            raise RuntimeError(
+                "a frozen teacher needs the reference model, and this worker was started without"
+            )
         self.ref.load_weights(teacher_weights)
         self.actor.reference = self.ref
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def save_weights(self, folder: str) -> None:
         self.actor.save_weights(folder)
-

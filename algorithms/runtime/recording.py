@@ -1,0 +1,133 @@
+"""What a stage writes while it runs: metrics, trajectories with verdicts, evaluations, progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from algorithms.health import HealthMonitor
+from algorithms.runtime.records import RunRecords
+from algorithms.runtime.rows import SampledBatch
+from algorithms.runtime.stages import Stage
+
+# verl's names of a step's phases, and ours.
+PHASES = {"gen": "sample", "update_actor": "update", "update_weights": "weight_sync"}
+
+
+class StageRecorder:
+    """Writes one stage's lines; ``health`` sees every sampled output on the way."""
+
+    def __init__(self, records: RunRecords, stage: Stage, tokenizer: Any) -> None:
+        self.records = records
+        self.stage = stage
+        self.tokenizer = tokenizer
+        self.health = HealthMonitor()
+        self.where = {"arm": stage.arm, "seed": stage.seed}
+
+    def event(self, kind: str, message: str, step: int) -> None:
+        self.records.event(kind, message, **self.where, step=step)
+
+    def metrics(
+        self, phase: str, step: int, seconds: float | None, values: Mapping[str, Any]
+    ) -> None:
+        """Numbers only: verl's metrics hold other things too."""
+        numbers = {k: v for k, v in values.items() if _is_number(v)}
+        line = {"phase": phase, "step": step, "time": time.time(), "seconds": seconds}
+        self.records.write("metrics", {**self.where, **line, "metrics": numbers})
+
+    def step(self, step: int, metrics: Mapping[str, Any], timing: Mapping[str, float]) -> None:
+        """One training or collection step, from verl's metrics and timers."""
+        values = {k.removeprefix("actor/"): v for k, v in metrics.items()}
+        values |= {f"timing/{PHASES.get(k, k)}": seconds for k, seconds in timing.items()}
+        self.metrics(self.stage.phase, step, timing.get("step"), values)
+        self.records.progress(
+            self.stage.phase,
+            step,
+            self.stage.steps,
+            **self.where,
+            pass_rate=values.get("reward/pass_rate"),
+            kl=values.get("distill/kl"),
+        )
+
+    def trajectories(
+        self, step: int, batch: SampledBatch, dropped: Sequence[tuple[int, str]]
+    ) -> dict[str, float]:
+        """Every sampled trajectory with its verdict; returns the step's reward and health."""
+        real = batch.real()
+        lines = [self._trajectory(step, batch, index) for index in real]
+        self.records.write("trajectories", *lines)
+        self.records.write(
+            "dropped",
+            *(
+                {**self.where, "step": step, "uid": batch.row_uids[real[i]], "reason": reason}
+                for i, reason in dropped
+            ),
+        )
+        metrics = {"tokens/generated": float(sum(line["tokens"] for line in lines))}
+        judged = [line["verdict"] for line in lines if line["verdict"] is not None]
+        if judged:
+            metrics["reward/pass_rate"] = sum(v["passed"] for v in judged) / len(judged)
+            metrics["timing/verify"] = sum(float(v["verify_seconds"]) for v in judged)
+        if self.stage.sampling.source != "given":
+            metrics |= self.health.observe_outputs(
+                [line["uid"] for line in lines], [line["response"] for line in lines]
+            )
+        return metrics
+
+    def _trajectory(self, step: int, batch: SampledBatch, index: int) -> dict[str, Any]:
+        verdict = batch.verdict(index)
+        return {
+            **self.where,
+            "step": step,
+            "uid": batch.row_uids[index],
+            "sample": index,
+            "view": batch.extra[index]["view"],
+            "prompt": self.tokenizer.decode(batch.student_prompts[index]),
+            "response": self.tokenizer.decode(batch.responses[index], skip_special_tokens=True),
+            "verdict": verdict and {**verdict, "passed": bool(verdict["acc"])},
+            "tokens": int(batch.masks[index].sum()),
+        }
+
+    def evaluation_begins(self, view: str) -> None:
+        self.records.progress("evaluate", 0, 1, **self.where, text=view)
+
+    def evaluations(
+        self,
+        view: str,
+        step: int,
+        prompts: Sequence[str],
+        responses: Sequence[str],
+        extra: Mapping[str, Sequence[Any]],
+        rows: Mapping[str, dict[str, Any]],
+    ) -> None:
+        """Held-out answers of one view; ``extra`` is what the reward manager said of each."""
+        lines = []
+        for index, response in enumerate(responses):
+            uid = extra["row_uid"][index]
+            info = rows[uid].get("extra_info") or {}
+            lines.append(
+                {
+                    **self.where,
+                    "step": step,
+                    "view": view,
+                    "uid": uid,
+                    "family": info.get("family") or "",
+                    "structure": info.get("structure") or "seen",
+                    "statement": rows[uid]["reward_model"]["ground_truth"],
+                    "sample": int(extra["uid"][index].rsplit("_", 2)[1]),
+                    "prompt": prompts[index],
+                    "response": response,
+                    "passed": bool(extra["acc"][index]),
+                    "score": extra["score"][index],
+                    "reason": extra["reason"][index],
+                    "feedback": extra["feedback"][index],
+                }
+            )
+        self.records.write("evaluations", *lines)
+        rate = sum(line["passed"] for line in lines) / max(len(lines), 1)
+        self.records.progress("evaluate", 1, 1, **self.where, text=view, pass_rate=rate)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) or (hasattr(value, "item") and hasattr(value, "dtype"))
