@@ -37,7 +37,7 @@ class HealthMonitor:
     """
 
     window: int = 64
-    min_distinct_share: float = 0.15
+    min_distinct_share: float = 0.25
     min_entropy: float = 0.005
     first_entropy: float | None = None
     outputs: deque[tuple[str, str]] = field(default_factory=deque)

@@ -15,6 +15,7 @@ import torch
 
 from algorithms.advantages import group_centred_advantages
 from algorithms.base import LossSettings, RowReport, TrainingRow, Trajectory, View
+from algorithms.divergence import KINDS
 from algorithms.registry import InvalidAlgorithmSetting
 
 
@@ -40,6 +41,10 @@ class OPSD:
     def __post_init__(self) -> None:
         if self.distill_weight < 0 or self.reward_weight < 0:
             raise InvalidAlgorithmSetting("distill_weight and reward_weight must not be negative")
+        if self.divergence not in KINDS:
+            raise InvalidAlgorithmSetting(
+                f"unknown divergence {self.divergence!r}: choose one of {', '.join(KINDS)}"
+            )
         if self.distill_weight == 0 and self.reward_weight == 0:
             raise InvalidAlgorithmSetting(
                 "distill_weight and reward_weight are both 0: nothing would be learnt; set one"
@@ -66,7 +71,7 @@ class OPSD:
         """One student-view row a trajectory: policy gradient where its group has a signal,
         distill where there is privileged information."""
         report = RowReport()
-        advantages, informative = self._advantages(trajectories)
+        advantages, informative = self._advantages(trajectories, report)
         rows = []
         for index, trajectory in enumerate(trajectories):
             distill = self.distill_weight if trajectory.has_privileged else 0.0
@@ -86,16 +91,13 @@ class OPSD:
                         distill=distill,
                     )
                 )
-        count = max(len(trajectories), 1)
-        report.metrics["groups/zero_advantage_share"] = (
-            1.0 - sum(informative) / count if self.reward_weight > 0 else 0.0
-        )
-        report.metrics["tasks/privileged_share"] = (
-            sum(t.has_privileged for t in trajectories) / count
-        )
+        tasks = {t.group: t.has_privileged for t in trajectories}
+        report.metrics["tasks/privileged_share"] = sum(tasks.values()) / max(len(tasks), 1)
         return rows, report
 
-    def _advantages(self, trajectories: Sequence[Trajectory]) -> tuple[list[float], list[bool]]:
+    def _advantages(
+        self, trajectories: Sequence[Trajectory], report: RowReport
+    ) -> tuple[list[float], list[bool]]:
         if self.reward_weight == 0:
             return [0.0] * len(trajectories), [False] * len(trajectories)
         unjudged = [t.group for t in trajectories if t.score is None]
@@ -108,4 +110,5 @@ class OPSD:
         result = group_centred_advantages(
             scores, [t.group for t in trajectories], divide_by_std=self.divide_by_std
         )
+        report.metrics["groups/zero_advantage_share"] = result.metrics["zero_advantage_share"]
         return result.advantages.tolist(), result.informative.tolist()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -24,6 +24,10 @@ class UnknownAlgorithm(KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class BrokenAlgorithm(ImportError):
+    """The class of an algorithm cannot be imported, or is no algorithm."""
 
 
 class InvalidAlgorithmSetting(ValueError):
@@ -63,15 +67,15 @@ def build(name: str, **settings: Any) -> Algorithm:
 
     Raises:
         UnknownAlgorithm: no such name.
+        BrokenAlgorithm: its class cannot be imported, or is no algorithm.
         InvalidAlgorithmSetting: a setting that the algorithm does not have.
     """
     targets = _targets()
     if name not in targets:
         nearest = difflib.get_close_matches(name, targets, n=1)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise UnknownAlgorithm(f"no algorithm {name!r}{hint} Known: {', '.join(sorted(targets))}")
-    module, _, attribute = targets[name].partition(":")
-    cls = getattr(importlib.import_module(module), attribute)
+        hint = f", did you mean {nearest[0]!r}?" if nearest else ""
+        raise UnknownAlgorithm(f"no algorithm {name!r}{hint}; known: {', '.join(sorted(targets))}")
+    cls = _class_of(name, targets[name])
     known = {f.name for f in fields(cls) if f.init}
     unknown = sorted(set(settings) - known)
     if unknown:
@@ -79,4 +83,24 @@ def build(name: str, **settings: Any) -> Algorithm:
             f"algorithm {name!r} has no setting {', '.join(unknown)}; "
             f"it has {', '.join(sorted(known))}"
         )
-    return cls(**settings)
+    algorithm = cls(**settings)
+    if not isinstance(algorithm, Algorithm):
+        raise BrokenAlgorithm(
+            f"algorithm {name!r} is {targets[name]}, which lacks something of "
+            "algorithms.base.Algorithm: loss_settings, rows, sampling_view, needs_verdict and "
+            "needs_old_log_probs are needed"
+        )
+    return algorithm
+
+
+def _class_of(name: str, target: str) -> type[Any]:
+    module, _, attribute = target.partition(":")
+    try:
+        cls = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise BrokenAlgorithm(f"algorithm {name!r} is {target}, but {error}") from error
+    if not is_dataclass(cls):
+        raise BrokenAlgorithm(
+            f"algorithm {name!r} is {target}, which is no dataclass: its fields are the settings"
+        )
+    return cls  # type: ignore[return-value]

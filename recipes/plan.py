@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from algorithms.runtime.stages import Sampling, Stage
+from algorithms import registry
+from algorithms.runtime.stages import Sampling, Stage, TeacherWeights
 from recipes.config import ConfigError
 
 SOURCES = ("online", "offline", "given")
 PI_OF_ARM = ("own", "none", "gibberish", "wrong_skeleton")
+DEFINITION = ("description", "source", "pi", "teacher", "algorithm", "settings")
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,9 @@ class Arm:
     description: str
     source: str
     pi: str
-    teacher: str
+    teacher: TeacherWeights
+    algorithm: str
+    settings: dict[str, Any]
 
     @property
     def sampling_label(self) -> str:
@@ -51,12 +55,20 @@ def arms_of(config: Any) -> list[Arm]:
                 f"no arm {name!r}; known: {known}. Define one: +arm_definitions.{name}=..."
             )
         definition = config.arm_definitions[name]
+        unknown = sorted(set(definition) - set(DEFINITION))
+        if unknown:
+            raise ConfigError(
+                f"arm {name!r}: no setting {', '.join(unknown)}; there are {', '.join(DEFINITION)}"
+            )
+        source = definition.get("source")
         arm = Arm(
             name=name,
             description=definition.get("description", name),
-            source=definition.source,
+            source=source,
             pi=definition.get("pi", "own"),
             teacher=definition.get("teacher", config.teacher),
+            algorithm=definition.get("algorithm", "sft" if source == "given" else "opsd"),
+            settings=dict(definition.get("settings", {})),
         )
         if arm.source not in SOURCES or arm.pi not in PI_OF_ARM:
             raise ConfigError(
@@ -140,13 +152,16 @@ def _arm_stages(config: Any, arm: Arm, seed: int, files: dict[str, str], start: 
             Stage(
                 name=name,
                 phase="train",
-                algorithm="sft",
+                algorithm=arm.algorithm,
+                algorithm_settings=arm.settings,
                 sampling=_sampling(config, source="given", pi_kind=kind),
                 evaluate=after,
                 evaluate_every=config.evaluation.every,
                 **common,
             )
         ]
+    settings = _settings(config, arm)
+    view = registry.build(arm.algorithm, **settings).sampling_view
     stages = []
     samples = config.samples_per_prompt
     source = "rollout"
@@ -161,13 +176,9 @@ def _arm_stages(config: Any, arm: Arm, seed: int, files: dict[str, str], start: 
         Stage(
             name=name,
             phase="train",
-            algorithm="opsd",
-            algorithm_settings={
-                "divergence": config.divergence,
-                "distill_weight": config.distill_weight,
-                "reward_weight": config.reward_weight,
-            },
-            sampling=_sampling(config, source=source, pi_kind=kind, n=samples),
+            algorithm=arm.algorithm,
+            algorithm_settings=settings,
+            sampling=_sampling(config, view=view, source=source, pi_kind=kind, n=samples),
             teacher=arm.teacher,
             evaluate=after,
             evaluate_every=config.evaluation.every,
@@ -175,6 +186,14 @@ def _arm_stages(config: Any, arm: Arm, seed: int, files: dict[str, str], start: 
         )
     )
     return stages
+
+
+def _settings(config: Any, arm: Arm) -> dict[str, Any]:
+    """OPSD takes the recipe's settings; any algorithm those of the arm's definition."""
+    if arm.algorithm != "opsd":
+        return arm.settings
+    recipe = {key: config[key] for key in ("divergence", "distill_weight", "reward_weight")}
+    return {**recipe, **arm.settings}
 
 
 def _collection(config: Any, seed: int, store: str, common: dict[str, Any]) -> Stage:

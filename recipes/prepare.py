@@ -104,7 +104,7 @@ def prepare(config: Any) -> Job:
             registry.build(stage.algorithm, **stage.algorithm_settings)
     except ConfigError:
         raise
-    except ValueError as error:
+    except (ValueError, registry.UnknownAlgorithm, registry.BrokenAlgorithm) as error:
         raise ConfigError(str(error)) from error
     _check_arithmetic(config, data)
     return Job(config, data, plan, model_path, _verifier(data), tokenizer)
@@ -112,9 +112,12 @@ def prepare(config: Any) -> Job:
 
 def _model_path(config: Any) -> str:
     if config.model.path == "demo":
-        from recipes.demo_model import ensure_demo_model
+        from recipes.demo_model import DemoModelError, ensure_demo_model
 
-        return str(ensure_demo_model())
+        try:
+            return str(ensure_demo_model())
+        except DemoModelError as error:
+            raise ConfigError(str(error)) from error
     path = Path(str(config.model.path)).expanduser()
     return str(path.resolve()) if path.exists() else str(config.model.path)
 
@@ -161,7 +164,7 @@ def _verifier(data: run_data.RunData) -> str:
             f"{style} ({verifier.describe()})" if hasattr(verifier, "describe") else style
             for style, verifier in verifiers.items()
         ]
-    except (LookupError, RuntimeError) as error:
+    except (LookupError, RuntimeError, ValueError) as error:
         raise ConfigError(f"the verifier cannot run: {error}") from error
     return "; ".join(described)
 
@@ -182,7 +185,7 @@ def report_plan(job: Job) -> dict[str, Any]:
         "arms": [
             {
                 "name": arm.name,
-                "algorithm": "sft" if arm.source == "given" else "opsd",
+                "algorithm": arm.algorithm,
                 "sampling": arm.sampling_label,
                 "teacher": "none" if arm.source == "given" else arm.teacher,
                 "pi": config.privileged.kind if arm.pi == "own" else arm.pi,

@@ -12,6 +12,7 @@ from pathlib import Path
 from recipes.launch import environment
 from recipes.progress import ProgressView
 
+LAUNCH = "recipes.launch"
 LOG = "run.log"
 # Lines of a worker's log that name a cause; the last of them is shown when a run fails.
 _CAUSE = re.compile(r"\b(\w*(?:Error|Exception|Unsupported\w*|Collapsed|MissingResponse))\b: (.+)")
@@ -32,7 +33,7 @@ def run_verl(folder: Path, profile: str) -> None:
     environ = {**os.environ, **environment(profile), "VERL_PI_PARENT": str(os.getpid())}
     with log_path.open("ab") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "recipes.launch", str(folder)],
+            [sys.executable, "-m", LAUNCH, str(folder)],
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
