@@ -80,7 +80,8 @@ def run(folder: Path) -> None:
 
     from recipes.config import verl_config
 
-    config = verl_config(OmegaConf.to_container(OmegaConf.load(folder / SETTINGS_FILE)))
+    settings: Any = OmegaConf.to_container(OmegaConf.load(folder / SETTINGS_FILE))
+    config = verl_config(settings)
     validate_config(config=config, use_reference_policy=False, use_critic=False)
     run_ppo(config, task_runner_class=task_runner())
 

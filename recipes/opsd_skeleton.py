@@ -25,6 +25,7 @@ from recipes import config as recipe_config
 from recipes.config import ConfigError
 
 NAME = "opsd_skeleton"
+CONF = package_files("recipes") / "conf"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,11 +47,8 @@ def _fail(error: Exception, status: int) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    settings = package_files("recipes").joinpath("conf", f"{NAME}.yaml").read_text()
-    profiles = "\n".join(
-        package_files("recipes").joinpath("conf", "profile", f"{name}.yaml").read_text()
-        for name in ("cpu", "gpu")
-    )
+    settings = (CONF / f"{NAME}.yaml").read_text()
+    profiles = "\n".join((CONF / "profile" / f"{name}.yaml").read_text() for name in ("cpu", "gpu"))
     parser = argparse.ArgumentParser(
         prog=f"python -m recipes.{NAME}",
         description=__doc__,
@@ -65,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 def _with_quick(overrides: Sequence[str]) -> list[str]:
     if not any(o.replace(" ", "").lower() == "quick=true" for o in overrides):
         return list(overrides)
-    preset = OmegaConf.load(str(package_files("recipes").joinpath("conf", f"quick_{NAME}.yaml")))
+    preset = OmegaConf.load(str(CONF / f"quick_{NAME}.yaml"))
     given = {o.split("=")[0] for o in overrides}
     items = OmegaConf.to_container(preset)
     assert isinstance(items, dict)

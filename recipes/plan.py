@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,12 +56,14 @@ def arms_of(config: Any) -> list[Arm]:
                 f"no arm {name!r}; known: {known}. Define one: +arm_definitions.{name}=..."
             )
         definition = config.arm_definitions[name]
+        if not isinstance(definition, Mapping):
+            raise ConfigError(f"arm {name!r}: its definition is a group of {', '.join(DEFINITION)}")
         unknown = sorted(set(definition) - set(DEFINITION))
         if unknown:
             raise ConfigError(
                 f"arm {name!r}: no setting {', '.join(unknown)}; there are {', '.join(DEFINITION)}"
             )
-        source = definition.get("source")
+        source = definition.get("source", "")
         arm = Arm(
             name=name,
             description=definition.get("description", name),
@@ -75,8 +78,8 @@ def arms_of(config: Any) -> list[Arm]:
                 f"arm {name!r}: source is one of {', '.join(SOURCES)} and pi one of "
                 f"{', '.join(PI_OF_ARM)}; got {arm.source!r} and {arm.pi!r}"
             )
-        if arm.teacher not in ("frozen", "live"):
-            raise ConfigError(f"arm {name!r}: teacher is frozen or live, got {arm.teacher!r}")
+        if arm.teacher not in ("frozen", "live", "none"):
+            raise ConfigError(f"arm {name!r}: teacher is frozen, live or none, got {arm.teacher!r}")
         arms.append(arm)
     return arms
 

@@ -123,8 +123,10 @@ def _model_path(config: Any) -> str:
 
 
 def _check_template(config: Any, tokenizer: Any, data: run_data.RunData) -> None:
-    row = next((r for r in data.train if privileged_content(r, config.privileged.kind)), None)
-    if row is None:
+    kind = config.privileged.kind
+    contents = ((row, privileged_content(row, kind)) for row in data.train)
+    row, content = next(((row, text) for row, text in contents if text), (None, None))
+    if row is None or content is None:
         raise ConfigError(
             f"no training row has privileged information of kind {config.privileged.kind!r}: "
             "prepare the data with it, or choose another privileged.kind"
@@ -132,7 +134,6 @@ def _check_template(config: Any, tokenizer: Any, data: run_data.RunData) -> None
     template = {"position": config.privileged.position}
     if config.privileged.template:
         template["template"] = config.privileged.template
-    content = privileged_content(row, config.privileged.kind)
     check_views(tokenizer, row["prompt"], content, ViewTemplate(**template))
 
 

@@ -14,6 +14,7 @@ from recipes.progress import ProgressView
 
 LAUNCH = "recipes.launch"
 LOG = "run.log"
+STOP_SECONDS = 20.0  # Ray ends its processes when its driver is told to stop
 # Lines of a worker's log that name a cause; the last of them is shown when a run fails.
 _CAUSE = re.compile(r"\b(\w*(?:Error|Exception|Unsupported\w*|Collapsed|MissingResponse))\b: (.+)")
 
@@ -32,6 +33,7 @@ def run_verl(folder: Path, profile: str) -> None:
     log_path = folder / LOG
     environ = {**os.environ, **environment(profile), "VERL_PI_PARENT": str(os.getpid())}
     with log_path.open("ab") as log:
+        earlier = log.tell()  # what an earlier life of the run wrote
         child = subprocess.Popen(
             [sys.executable, "-m", LAUNCH, str(folder)],
             stdout=log,
@@ -47,22 +49,22 @@ def run_verl(folder: Path, profile: str) -> None:
             _stop(child)
             raise
     if child.returncode != 0:
-        raise RunFailed(_explain(log_path, child.returncode))
+        raise RunFailed(_explain(log_path, child.returncode, earlier))
 
 
 def _stop(child: subprocess.Popen) -> None:
     child.terminate()
     try:
-        child.wait(timeout=20)
+        child.wait(timeout=STOP_SECONDS)
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
 
 
-def _explain(log_path: Path, code: int) -> str:
-    """The last named cause in the log's tail, in a sentence."""
+def _explain(log_path: Path, code: int, start: int) -> str:
+    """The last named cause in the log's tail, from byte ``start`` on, in a sentence."""
     with log_path.open("rb") as handle:
-        handle.seek(max(0, log_path.stat().st_size - 400_000))
+        handle.seek(max(start, log_path.stat().st_size - 400_000))
         tail = handle.read().decode(errors="replace").splitlines()
     causes = [m.group(0) for m in map(_CAUSE.search, tail) if m]
     wrappers = ("RayTaskError", "ActorDiedError", "RuntimeError: Worker")

@@ -144,6 +144,8 @@ def _cpu(config: Any, ranks: int) -> dict[str, Any]:
         "max_num_seqs": 128,
         "agent": {"num_workers": 1},
     }
+    if config.rollout == "vllm":
+        _merge(rollout, _vllm_on_cpu())
     return {
         "data": {"filter_overlong_prompts_workers": 1},
         "actor_rollout_ref": {
@@ -163,6 +165,16 @@ def _cpu(config: Any, ranks: int) -> dict[str, Any]:
         "trainer": {"device": "cpu"},
         "transfer_queue": {"backend": {"SimpleStorage": {"num_data_storage_units": 1}}},
         "ray_kwargs": {"ray_init": {"num_cpus": 16, "num_gpus": ranks, "include_dashboard": False}},
+    }
+
+
+def _vllm_on_cpu() -> dict[str, Any]:
+    return {
+        "enable_sleep_mode": False,  # there is no device to free between steps
+        "enforce_eager": True,  # compilation costs a minute and more at every start
+        "load_format": "auto",
+        # The transfer's buffer lies in shared memory; no single weight may be larger.
+        "checkpoint_engine": {"update_weights_bucket_megabytes": 256},
     }
 
 

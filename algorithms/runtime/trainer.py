@@ -42,7 +42,8 @@ class PrivilegedTrainer(PPOTrainerSync):
 
     def __init__(self, config: Any) -> None:
         settings = config.privileged
-        self.stages = [stage_from_dict(s) for s in OmegaConf.to_container(settings.stages)]
+        stages: Any = OmegaConf.to_container(settings.stages)
+        self.stages = [stage_from_dict(stage) for stage in stages]
         check_plan(self.stages)
         self.run_folder = Path(settings.run_folder)
         self.records = RunRecords(self.run_folder)
@@ -154,13 +155,13 @@ class PrivilegedTrainer(PPOTrainerSync):
     def _sleep_rollout(self) -> None:
         """Free what the rollout holds on the device; a sleeping one is left alone."""
         if not self._rollout_asleep:
-            self.checkpoint_manager.sleep_replicas()
+            self.checkpoint_manager.sleep_replicas()  # pyright: ignore[reportUnusedCoroutine]
             self._rollout_asleep = True
 
     def _wake_rollout(self, step: int) -> None:
         """Give the rollout the current weights, which also wakes it."""
         self._sleep_rollout()
-        self.checkpoint_manager.update_weights(step)
+        self.checkpoint_manager.update_weights(step)  # pyright: ignore[reportUnusedCoroutine]
         self._rollout_asleep = False
 
     def _weights(self, stage_name: str | None) -> str | None:
@@ -218,8 +219,9 @@ class PrivilegedTrainer(PPOTrainerSync):
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         """Trajectories to training rows: the algorithm decides, verl's queue carries."""
+        partition: Any = batch.partition_id
         data = tq.kv_batch_get(
-            keys=batch.keys, partition_id=batch.partition_id, select_fields=training_rows.FETCH
+            keys=batch.keys, partition_id=partition, select_fields=training_rows.FETCH
         )
         sampled = training_rows.read_batch(data, batch.tags)
         groups = [
@@ -236,11 +238,12 @@ class PrivilegedTrainer(PPOTrainerSync):
             sampled, rows, need_old_log_probs=self.algorithm.needs_old_log_probs
         )
         metrics["rows/trained"] = len(rows)
-        return tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=fields)
+        return tq.kv_batch_put(keys=batch.keys, partition_id=partition, fields=fields)
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
         if self.collection is not None:
             return batch
+        assert batch.extra_info is not None  # set by its constructor
         batch.extra_info["loss_settings"] = asdict(self.algorithm.loss_settings())
         batch = super()._update_actor(batch, metrics)
         update = {k.removeprefix("actor/"): v for k, v in metrics.items() if k.startswith("actor/")}
@@ -281,7 +284,7 @@ class PrivilegedTrainer(PPOTrainerSync):
             self._evaluating = (view, step)
             self.agent_loop_manager.validation_sampling = {
                 **asdict(self.stage.sampling),
-                **OmegaConf.to_container(self.config.privileged.evaluation),
+                **dict(self.config.privileged.evaluation),
                 "pi_kind": self.config.privileged.pi_kind,
                 "view": view,
                 "source": "rollout",
@@ -300,7 +303,7 @@ class PrivilegedTrainer(PPOTrainerSync):
             self.recorder.metrics("eval", step, time.time() - started, named)
 
     def _heldout(self, rows: int | None) -> StatefulDataLoader:
-        dataset = self.val_dataset
+        dataset: Any = self.val_dataset
         if rows is not None and rows < len(dataset):
             # The same subset for every arm and seed.
             order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))

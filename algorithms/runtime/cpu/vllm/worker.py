@@ -1,8 +1,8 @@
 """What runs inside vLLM's worker process: verl's extension with a weight update for the CPU.
 
-On a CPU vLLM keeps linear weights packed for oneDNN and frees the originals, so verl's update, which
-writes into the parameters, has nothing to write to. vLLM's layer-wise reload unpacks nothing: it
-builds every layer's weights anew from what arrives, packs them and swaps them in.
+On a CPU vLLM keeps linear weights packed for oneDNN and frees the originals, so verl's update,
+which writes into the parameters, has nothing to write to. vLLM's layer-wise reload unpacks nothing:
+it builds every layer's weights anew from what arrives, packs them and swaps them in.
 """
 
 from __future__ import annotations
@@ -50,4 +50,4 @@ def repack_output_heads(model: torch.nn.Module) -> None:
     """
     for module in model.modules():
         if isinstance(module, ParallelLMHead):
-            module.quant_method.process_weights_after_loading(module)
+            module.quant_method.process_weights_after_loading(module)  # type: ignore[operator]

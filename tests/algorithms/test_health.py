@@ -1,0 +1,109 @@
+"""The alarms: each sounds on what it is for, none on a healthy run."""
+
+from __future__ import annotations
+
+import pickle
+import random
+
+import pytest
+
+from algorithms.health import HealthMonitor, StageCollapsed
+
+
+def observe(monitor: HealthMonitor, outputs: list[str], batch: int = 16) -> str | None:
+    """Feed outputs of as many different tasks, step by step; the first alarm."""
+    for start in range(0, len(outputs), batch):
+        part = outputs[start : start + batch]
+        prompts = [f"task {start + i}" for i in range(len(part))]
+        metrics = monitor.observe_outputs(prompts, part)
+        alarm = monitor.check({**metrics, "grad_norm": 1.0, "entropy": 0.4})
+        if alarm:
+            return alarm
+    return None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_collapsed_run_of_300_samples_with_14_distinct_outputs_is_caught(seed):
+    """Even where the 14 are equally frequent: the hardest case to see in a window of 64."""
+    outputs = [f"exact exact exact {i}" for i in range(14)] * 21 + [f"exact {i}" for i in range(6)]
+    random.Random(seed).shuffle(outputs)
+    alarm = observe(HealthMonitor(), outputs)
+    assert alarm is not None
+    assert "distinct outputs" in alarm and "teacher=frozen" in alarm
+
+
+def test_a_run_that_collapses_on_the_way_is_caught_once_the_window_has_turned():
+    monitor = HealthMonitor()
+    assert observe(monitor, [f"proof {i}" for i in range(128)]) is None
+    assert observe(monitor, ["exact exact"] * 32) is None  # half the window
+    assert observe(monitor, ["exact exact"] * 32) is not None
+
+
+@pytest.mark.parametrize("share", [1.0, 0.6, 0.35])
+def test_different_answers_to_different_tasks_are_healthy(share):
+    count = 640
+    outputs = [f"proof {random.Random(i).randrange(int(count * share))}" for i in range(count)]
+    assert observe(HealthMonitor(), outputs) is None
+
+
+def test_few_tasks_asked_often_are_no_collapse():
+    """Eight tasks solved the same way every time: few outputs, but as many as there are tasks."""
+    monitor = HealthMonitor()
+    for _ in range(10):
+        tasks = [f"task {i}" for i in range(8)] * 4
+        monitor.observe_outputs(tasks, [f"proof of {task}" for task in tasks])
+        assert monitor.check({"grad_norm": 1.0}) is None
+
+
+def test_before_the_window_is_full_nothing_is_said():
+    monitor = HealthMonitor(window=64)
+    metrics = monitor.observe_outputs([f"t{i}" for i in range(63)], ["same"] * 63)
+    assert monitor.check({}) is None
+    assert metrics == {
+        "health/distinct_outputs": 1,
+        "health/distinct_outputs_share": pytest.approx(1 / 63),
+        "health/window": 63,
+    }
+    monitor.observe_outputs(["t63"], ["same"])
+    assert monitor.check({}) is not None
+
+
+def test_an_empty_batch_changes_nothing():
+    assert HealthMonitor().observe_outputs([], []) == {}
+
+
+def test_prompts_and_outputs_must_correspond():
+    with pytest.raises(ValueError):
+        HealthMonitor().observe_outputs(["a"], ["x", "y"])
+
+
+@pytest.mark.parametrize("norm", [float("nan"), float("inf")])
+def test_an_overflow_is_caught_at_its_first_step(norm):
+    alarm = HealthMonitor().check({"grad_norm": norm})
+    assert alarm is not None and "gradient norm" in alarm and "learning rate" in alarm
+
+
+def test_falling_entropy_is_caught():
+    monitor = HealthMonitor()
+    alarms = [monitor.check({"grad_norm": 1.0, "entropy": e}) for e in (0.5, 0.1, 0.02, 0.004)]
+    assert alarms[:3] == [None, None, None]
+    assert alarms[3] is not None
+    assert "0.500 to 0.0040" in alarms[3]
+
+
+def test_a_student_that_was_certain_from_the_start_is_no_alarm():
+    monitor = HealthMonitor()
+    assert [monitor.check({"entropy": 0.004}) for _ in range(20)] == [None] * 20
+
+
+def test_metrics_that_are_missing_or_not_finite_are_no_entropy():
+    monitor = HealthMonitor()
+    assert monitor.check({}) is None
+    assert monitor.check({"entropy": float("nan"), "grad_norm": 0.0}) is None
+    assert monitor.first_entropy is None
+
+
+def test_the_error_travels_between_processes():
+    error = pickle.loads(pickle.dumps(StageCollapsed("use teacher=frozen")))
+    assert isinstance(error, StageCollapsed) and isinstance(error, RuntimeError)
+    assert str(error) == error.message == "use teacher=frozen"

@@ -1,0 +1,25 @@
+"""The demonstration model, which these tests read and never fetch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from recipes import demo_model
+
+
+@pytest.fixture(scope="session")
+def demo_folder() -> Path:
+    """The converted demonstration model's folder."""
+    folder = demo_model.cache_home() / demo_model.NAME
+    if not demo_model._is_complete(folder):
+        pytest.fail(f"no demonstration model in {folder}: run `python -m recipes.demo_model`")
+    return demo_model.ensure_demo_model()
+
+
+@pytest.fixture(scope="session")
+def demo_tokenizer(demo_folder: Path):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(demo_folder)

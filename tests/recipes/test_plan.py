@@ -1,0 +1,175 @@
+"""From a configuration to stages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from algorithms import registry
+from algorithms.runtime.stages import check_plan, stage_from_dict
+from recipes.config import ConfigError, load
+from recipes.plan import Plan, arms_of, build_plan
+
+# What the tests count on, whatever the defaults are tuned to.
+PINNED = (
+    "arms=[online,offline,no_pi,gibberish,wrong_skeleton,sft_gold]",
+    "steps=20",
+    "batch_size=16",
+    "teacher=frozen",
+    "warmup.phases=[{steps: 70, learning_rate: 5.0e-5, mix: format}, "
+    "{steps: 16, learning_rate: 3.0e-5, mix: bare}]",
+)
+
+
+def config_of(*overrides: str) -> Any:
+    return load("opsd_skeleton", ["profile=cpu", *PINNED, *overrides])
+
+
+def plan_of(*overrides: str, warm_up: bool = True) -> Plan:
+    config = config_of(*overrides)
+    files = {"train": "train", "eval": "eval", "warmup_0": "w0", "warmup_1": "w1"}
+    files |= {f"collected_{seed}": f"collected-{seed}" for seed in config.seeds}
+    return build_plan(config, files, warm_up)
+
+
+def stages_of(plan: Plan) -> dict[str, Any]:
+    return {stage.name: stage for stage in plan.stages}
+
+
+def test_the_default_plan_can_run():
+    plan = plan_of()
+    check_plan(plan.stages)
+    for stage in plan.stages:
+        registry.build(stage.algorithm, **stage.algorithm_settings)
+        assert stage_from_dict(stage.as_dict()) == stage
+    assert [stage.name for stage in plan.stages] == [
+        "warmup1", "warmup2", "baseline", "online-seed0", "collect-seed0", "offline-seed0",
+        "no_pi-seed0", "gibberish-seed0", "wrong_skeleton-seed0", "sft_gold-seed0",
+    ]  # fmt: skip
+    assert (plan.steps, plan.warmup_steps) == (20, 86)
+
+
+def test_every_arm_of_every_seed_starts_from_the_same_weights():
+    stages = plan_of("seeds=[0,1]").stages
+    assert {s.start_from for s in stages if s.phase in ("train", "evaluate", "collect")} == {
+        "warmup2"
+    }
+    assert {s.start_from for s in plan_of(warm_up=False).stages} == {"base"}
+    assert "warmup1" not in stages_of(plan_of(warm_up=False))
+
+
+def test_online_and_offline_have_the_same_budget():
+    stages = stages_of(plan_of("arms=[online,offline]", "samples_per_prompt=4"))
+    online, collect, offline = (
+        stages[f"{name}-seed0"] for name in ("online", "collect", "offline")
+    )
+    assert online.steps == collect.steps == offline.steps == 20
+    # The same prompts, in the same order: the collection is drawn as the online arm draws.
+    for key in ("data", "seed", "shuffle", "batch_size", "steps"):
+        assert getattr(online, key) == getattr(collect, key)
+    assert online.sampling.n == collect.sampling.n == 4
+    # Each stored response is a row: sixteen prompts of four are a batch of 64, in stored order.
+    assert (offline.batch_size, offline.sampling.n, offline.shuffle) == (64, 1, False)
+    assert offline.batch_size == online.batch_size * online.sampling.n
+    assert collect.store == offline.data == "collected-0"
+    assert (online.sampling.source, offline.sampling.source) == ("rollout", "stored")
+    assert online.algorithm_settings == offline.algorithm_settings
+    assert online.optimiser == offline.optimiser
+    assert not collect.evaluate
+
+
+def test_offline_arms_of_one_seed_share_their_collection():
+    names = [s.name for s in plan_of("arms=[offline,offline_live]", "seeds=[0,1]").stages]
+    assert names.count("collect-seed0") == names.count("collect-seed1") == 1
+    assert names.index("collect-seed1") < names.index("offline-seed1")
+
+
+def test_offline_samples_may_come_from_the_teacher():
+    stages = stages_of(plan_of("arms=[offline]", "offline.sample_from=teacher"))
+    assert stages["collect-seed0"].sampling.view == "teacher"
+    assert stages["offline-seed0"].sampling.view == "student"
+
+
+def test_the_settings_reach_the_stages():
+    stage = stages_of(
+        plan_of(
+            "arms=[online]", "steps=7", "batch_size=5", "learning_rate=2.0e-6", "seeds=[3]",
+            "divergence=jsd", "distill_weight=0.5", "reward_weight=0.25", "samples_per_prompt=2",
+            "sampling.temperature=0.8", "sampling.top_p=0.9", "privileged.position=user_suffix",
+            "privileged.template='Hint: {pi}'", "max_prompt_tokens=200", "evaluation.every=2",
+        )
+    )["online-seed3"]  # fmt: skip
+    assert (stage.steps, stage.batch_size, stage.seed, stage.evaluate_every) == (7, 5, 3, 2)
+    assert stage.optimiser == {"lr": 2.0e-6}
+    assert stage.algorithm_settings == {
+        "divergence": "jsd", "distill_weight": 0.5, "reward_weight": 0.25,
+    }  # fmt: skip
+    sampling = stage.sampling
+    assert (sampling.n, sampling.temperature, sampling.top_p) == (2, 0.8, 0.9)
+    assert sampling.max_prompt_tokens == 200
+    assert sampling.template == {"position": "user_suffix", "template": "Hint: {pi}"}
+
+
+def test_each_control_shows_the_teacher_its_own_kind():
+    stages = stages_of(plan_of())
+    kinds = {name: stage.sampling.pi_kind for name, stage in stages.items()}
+    assert kinds["online-seed0"] == kinds["offline-seed0"] == "skeleton"
+    assert kinds["no_pi-seed0"] == "none"
+    assert kinds["gibberish-seed0"] == "gibberish"
+    assert kinds["wrong_skeleton-seed0"] == "wrong_skeleton"
+    gold = stages["sft_gold-seed0"]
+    assert (gold.algorithm, gold.teacher, gold.sampling.source) == ("sft", "none", "given")
+
+
+def test_the_teacher_is_the_recipes_or_the_arms():
+    for teacher in ("frozen", "live"):
+        stages = stages_of(plan_of("arms=[online,online_live]", f"teacher={teacher}"))
+        assert stages["online-seed0"].teacher == teacher
+        assert stages["online_live-seed0"].teacher == "live"
+
+
+@pytest.mark.parametrize(
+    ("rows", "after"), [(64, {"student": None, "teacher": 64}), (0, {"student": None})]
+)
+def test_what_is_evaluated_after_training(rows, after):
+    stages = stages_of(plan_of("arms=[online]", f"evaluation.teacher_rows={rows}"))
+    assert stages["online-seed0"].evaluate == after
+    assert stages["baseline"].evaluate == {"student": None, "teacher": None}
+
+
+def test_an_arm_may_name_its_algorithm_and_its_settings():
+    definition = "{source: online, algorithm: opsd, teacher: none, settings: {jsd_weight: 0.3}}"
+    plan = plan_of(f"+arm_definitions.mine={definition}", "arms=[mine]", "distill_weight=0.5")
+    stage = stages_of(plan)["mine-seed0"]
+    assert stage.algorithm_settings["jsd_weight"] == 0.3
+    assert stage.algorithm_settings["distill_weight"] == 0.5
+    assert stage.teacher == "none"
+    assert plan.arms[0].description == "mine"
+
+
+def test_another_algorithm_gets_its_own_settings_and_view(monkeypatch):
+    monkeypatch.setattr(registry, "_TARGETS", {**registry._TARGETS, "x": "algorithms.sft:SFT"})
+    definition = "{source: online, algorithm: x, settings: {view: teacher}}"
+    plan = plan_of(f"+arm_definitions.mine={definition}", "arms=[mine]")
+    stage = stages_of(plan)["mine-seed0"]
+    assert (stage.algorithm, stage.algorithm_settings) == ("x", {"view": "teacher"})
+    assert stage.sampling.view == "teacher"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["arms=[onlin]"], r"no arm 'onlin'; known: online, offline.*\+arm_definitions.onlin="),
+        (["+arm_definitions.x={pi: own}"], "source is one of online, offline, given"),
+        (["+arm_definitions.x={source: on}"], "source is one of .*got 'on' and 'own'"),
+        (["+arm_definitions.x={source: online, pi: all}"], "pi one of own, none, gibberish"),
+        (["+arm_definitions.x={source: online, teacher: no}"], "teacher is frozen, live or none"),
+        (["+arm_definitions.x={sorce: online}"], "no setting sorce; there are description, source"),
+        (["+arm_definitions.x=online"], "arm 'x': its definition is a group of description"),
+    ],
+)
+def test_arms_that_are_off_are_refused(overrides, message):
+    arms = [] if overrides[0].startswith("arms") else ["arms=[x]"]
+    with pytest.raises(ConfigError, match=message):
+        arms_of(config_of(*overrides, *arms))
