@@ -18,7 +18,8 @@ class Trajectory:
     """One sampled response, reduced to what an algorithm may decide on.
 
     ``group`` names the task: the responses sampled for one prompt share it. ``score`` is the
-    verifier's in [0, 1], None where nothing judged the response.
+    verifier's in [0, 1], None where nothing judged the response; ``unjudged`` says that a verifier
+    was asked and could not tell.
     """
 
     group: str
@@ -27,6 +28,7 @@ class Trajectory:
     has_privileged: bool = False
     attempt: int = 1
     sampled_view: View = "student"
+    unjudged: bool = False
 
 
 @dataclass(frozen=True)

@@ -79,8 +79,7 @@ class OPSD:
             if trajectory.generated_tokens == 0:
                 report.dropped.append((index, "empty_response"))
             elif distill == 0 and policy_gradient == 0:
-                reason = "zero_advantage" if self.reward_weight > 0 else "no_privileged_information"
-                report.dropped.append((index, reason))
+                report.dropped.append((index, self._why_useless(trajectory)))
             else:
                 rows.append(
                     TrainingRow(
@@ -100,15 +99,27 @@ class OPSD:
     ) -> tuple[list[float], list[bool]]:
         if self.reward_weight == 0:
             return [0.0] * len(trajectories), [False] * len(trajectories)
-        unjudged = [t.group for t in trajectories if t.score is None]
-        if unjudged:
+        missing = [t.group for t in trajectories if t.score is None and not t.unjudged]
+        if missing:
             raise ValueError(
-                f"reward_weight is {self.reward_weight} but {len(unjudged)} trajectories have no "
-                f"score (task {unjudged[0]}): name a verifier, or set reward_weight=0"
+                f"reward_weight is {self.reward_weight} but {len(missing)} trajectories have no "
+                f"score (task {missing[0]}): name a verifier, or set reward_weight=0"
             )
-        scores = torch.tensor([t.score for t in trajectories], dtype=torch.float64)
+        # What the verifier could not judge is no failure: it stays out of its group's mean.
+        judged = [i for i, t in enumerate(trajectories) if t.score is not None]
         result = group_centred_advantages(
-            scores, [t.group for t in trajectories], divide_by_std=self.divide_by_std
+            torch.tensor([trajectories[i].score for i in judged], dtype=torch.float64),
+            [trajectories[i].group for i in judged],
+            divide_by_std=self.divide_by_std,
         )
         report.metrics["groups/zero_advantage_share"] = result.metrics["zero_advantage_share"]
-        return result.advantages.tolist(), result.informative.tolist()
+        advantages, informative = [0.0] * len(trajectories), [False] * len(trajectories)
+        for place, index in enumerate(judged):
+            advantages[index] = float(result.advantages[place])
+            informative[index] = bool(result.informative[place])
+        return advantages, informative
+
+    def _why_useless(self, trajectory: Trajectory) -> str:
+        if trajectory.unjudged:
+            return "verifier_error"
+        return "zero_advantage" if self.reward_weight > 0 else "no_privileged_information"

@@ -65,7 +65,9 @@ class StageRecorder:
             ),
         )
         metrics = {"tokens/generated": float(sum(line["tokens"] for line in lines))}
-        judged = [line["verdict"] for line in lines if line["verdict"] is not None]
+        judged = [
+            line["verdict"] for line, index in zip(lines, real, strict=True) if batch.judged(index)
+        ]
         if judged:
             metrics["reward/pass_rate"] = sum(v["passed"] for v in judged) / len(judged)
             metrics["timing/verify"] = sum(float(v["verify_seconds"]) for v in judged)
@@ -125,6 +127,10 @@ class StageRecorder:
                 }
             )
         self.records.write("evaluations", *lines)
+        unjudged = sum(line["reason"] == "verifier_error" for line in lines)
+        if unjudged:
+            message = f"{unjudged} of {len(lines)} held-out answers could not be judged: {view}"
+            self.event("warning", message, step)
         rate = sum(line["passed"] for line in lines) / max(len(lines), 1)
         self.records.progress("evaluate", 1, 1, **self.where, text=view, pass_rate=rate)
 

@@ -47,6 +47,11 @@ class SampledBatch:
         info = self.extra[index].get("reward_extra_info") or {}
         return {k: v for k, v in info.items() if k != "row_uid"} if "reason" in info else None
 
+    def judged(self, index: int) -> bool:
+        """Whether a verifier told right from wrong."""
+        verdict = self.verdict(index)
+        return verdict is not None and verdict["reason"] != "verifier_error"
+
 
 def read_batch(data: TensorDict, tags: Sequence[dict[str, Any]]) -> SampledBatch:
     """Unpack what ``kv_batch_get`` returned for ``FETCH``."""
@@ -79,7 +84,8 @@ def trajectories(batch: SampledBatch, groups: Sequence[str]) -> list[Trajectory]
         Trajectory(
             group=groups[i],
             generated_tokens=int(batch.masks[i].sum()),
-            score=batch.scores[i] if batch.verdict(i) is not None else None,
+            score=batch.scores[i] if batch.judged(i) else None,
+            unjudged=batch.verdict(i) is not None and not batch.judged(i),
             has_privileged=bool(batch.extra[i]["has_privileged"]),
             sampled_view=batch.extra[i]["view"],
         )

@@ -151,3 +151,14 @@ def test_loss_settings_are_passed_on():
     ).loss_settings()
     assert (settings.divergence, settings.jsd_weight) == ("jsd", 0.3)
     assert (settings.divergence_temperature, settings.clip_low, settings.clip_high) == (2, 0.1, 0.4)
+
+
+def test_what_the_verifier_could_not_judge_stays_out_of_the_mean():
+    seen = [
+        Trajectory("a", 5, score=1.0),
+        Trajectory("a", 5, score=0.0),
+        Trajectory("a", 5, score=None, unjudged=True),
+    ]
+    rows, report = OPSD(reward_weight=1.0).rows(seen)
+    assert [(row.trajectory, row.advantage) for row in rows] == [(0, 0.5), (1, -0.5)]
+    assert report.dropped == [(2, "verifier_error")]
