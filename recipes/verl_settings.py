@@ -6,18 +6,25 @@ command line overrides both.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from algorithms.runtime.stages import Stage
+from recipes.config import ConfigError
 
 
 def settings(
     config: Any, stages: list[Stage], run_folder: Path, model_path: str, files: dict[str, str]
 ) -> dict[str, Any]:
-    """A nested dict to merge over verl's ``ppo_trainer`` configuration."""
+    """A nested dict to merge over verl's ``ppo_trainer`` configuration.
+
+    Raises:
+        ConfigError: the rollout's engine is not installed.
+    """
+    check_rollout(config)
     ranks = ranks_of(config)
     frozen = any(stage.teacher == "frozen" for stage in stages)
     tree = _common(config, run_folder, model_path, files, ranks)
@@ -36,6 +43,17 @@ def settings(
     }
     _merge(tree, OmegaConf.to_container(config.verl, resolve=True))
     return tree
+
+
+def check_rollout(config: Any) -> None:
+    """See that the rollout's engine is installed.
+
+    Raises:
+        ConfigError: it is not, with the command that installs it.
+    """
+    if config.rollout == "vllm" and find_spec("vllm") is None:
+        command = "make vllm" if config.profile_name == "cpu" else "pip install -e '.[gpu]'"
+        raise ConfigError(f"rollout=vllm needs vLLM, which is not installed: run `{command}`")
 
 
 def ranks_of(config: Any) -> int:

@@ -36,11 +36,20 @@ class StageRecorder:
         line = {"phase": phase, "step": step, "time": time.time(), "seconds": seconds}
         self.records.write("metrics", {**self.where, **line, "metrics": numbers})
 
-    def step(self, step: int, metrics: Mapping[str, Any], timing: Mapping[str, float]) -> None:
+    def step(
+        self,
+        step: int,
+        metrics: Mapping[str, Any],
+        timing: Mapping[str, float],
+        *,
+        complete: bool = True,
+    ) -> None:
         """One training or collection step, from verl's metrics and timers."""
         values = {k.removeprefix("actor/"): v for k, v in metrics.items()}
         values |= {f"timing/{PHASES.get(k, k)}": seconds for k, seconds in timing.items()}
         self.metrics(self.stage.phase, step, timing.get("step"), values)
+        if not complete:
+            return
         self.records.progress(
             self.stage.phase,
             step,

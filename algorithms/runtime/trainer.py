@@ -269,6 +269,13 @@ class PrivilegedTrainer(PPOTrainerSync):
         if every and self.global_steps % every == 0 and self.global_steps < self.stage.steps:
             self._evaluate(self.global_steps)
 
+    def step(self, metrics: dict, timing_raw: dict) -> KVBatchMeta:
+        batch = super().step(metrics, timing_raw)
+        # verl saves a checkpoint before it computes the step's metrics: write what is known now, so
+        # that a kill in between loses no line. The whole line follows and wins.
+        self.recorder.step(self.global_steps, metrics, timing_raw, complete=False)
+        return batch
+
     def _compute_metrics(self, batch, metrics, timing_raw, global_steps, epoch) -> None:
         super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)
         self.recorder.step(global_steps, metrics, timing_raw)

@@ -20,6 +20,14 @@ def children(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
 
+def _works(process: psutil.Process) -> bool:
+    """Not one of Ray's agents: these touch nothing of ours and notice a dead raylet only later."""
+    try:
+        return process.name() not in ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+    except psutil.NoSuchProcess:
+        return False
+
+
 @pytest.fixture(scope="module")
 def killed_and_resumed(tmp_path_factory) -> Path:
     """A run of the demonstration model, killed with SIGKILL between two checkpoints, resumed."""
@@ -39,7 +47,7 @@ def killed_and_resumed(tmp_path_factory) -> Path:
     process.wait()
     # Nothing of the killed run may stay behind and write into the folder.
     _, alive = psutil.wait_procs(family, timeout=60)
-    assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+    assert not [p for p in alive if _works(p)]
     (run / "killed_at").write_text(marker.read_text())
     return runs.finish(runs.start(folder), folder, LIMIT)
 
@@ -53,12 +61,9 @@ def test_resumed_run_ends_with_the_same_step_count(killed_and_resumed):
 
 def test_steps_before_the_kill_were_not_repeated(killed_and_resumed):
     done = int((killed_and_resumed / "killed_at").read_text())
-    recorded = [
-        x["step"]
-        for x in runs.lines(killed_and_resumed, "metrics")
-        if x["arm"] == "online" and x["phase"] == "train"
-    ]
-    assert all(recorded.count(step) == 1 for step in range(1, done + 1))
+    sampled = [t for t in runs.lines(killed_and_resumed, "trajectories") if t["arm"] == "online"]
+    for step in range(1, done + 1):
+        assert len([t for t in sampled if t["step"] == step]) == 4
 
 
 def test_every_trajectory_has_its_verdict(killed_and_resumed):
@@ -112,6 +117,7 @@ def test_the_report_is_written(killed_and_resumed):
 def test_the_teacher_is_frozen_and_the_student_moves(killed_and_resumed):
     rows = [x for x in runs.lines(killed_and_resumed, "metrics") if x["arm"] == "online"]
     divergence = [x["metrics"]["distill/kl"] for x in rows if x["phase"] == "train"]
+    assert len(divergence) >= 4
     assert all(d > 0 for d in divergence)
     assert all(x["metrics"]["grad_norm"] > 0 for x in rows if x["phase"] == "train")
 
