@@ -22,9 +22,8 @@ def settings(
     """A nested dict to merge over verl's ``ppo_trainer`` configuration.
 
     Raises:
-        ConfigError: the rollout's engine is not installed.
+        ConfigError: the CPU profile with rollout=vllm, and vLLM is not installed.
     """
-    check_rollout(config)
     ranks = ranks_of(config)
     frozen = any(stage.teacher == "frozen" for stage in stages)
     tree = _common(config, run_folder, model_path, files, ranks)
@@ -43,17 +42,6 @@ def settings(
     }
     _merge(tree, OmegaConf.to_container(config.verl, resolve=True))
     return tree
-
-
-def check_rollout(config: Any) -> None:
-    """See that the rollout's engine is installed.
-
-    Raises:
-        ConfigError: it is not, with the command that installs it.
-    """
-    if config.rollout == "vllm" and find_spec("vllm") is None:
-        command = "make vllm" if config.profile_name == "cpu" else "pip install -e '.[gpu]'"
-        raise ConfigError(f"rollout=vllm needs vLLM, which is not installed: run `{command}`")
 
 
 def ranks_of(config: Any) -> int:
@@ -187,6 +175,8 @@ def _cpu(config: Any, ranks: int) -> dict[str, Any]:
 
 
 def _vllm_on_cpu() -> dict[str, Any]:
+    if find_spec("vllm") is None:
+        raise ConfigError("rollout=vllm needs vLLM, which is not installed: run `make vllm`")
     return {
         "enable_sleep_mode": False,  # there is no device to free between steps
         "enforce_eager": True,  # compilation costs a minute and more at every start
