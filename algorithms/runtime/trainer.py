@@ -46,6 +46,7 @@ class PrivilegedTrainer(PPOTrainerSync):
         self.stages = [stage_from_dict(stage) for stage in stages]
         check_plan(self.stages)
         self.run_folder = Path(settings.run_folder)
+        self.save_every = config.trainer.save_freq
         self.records = RunRecords(self.run_folder)
         self.stage: Stage = self.stages[0]
         with open_dict(config):
@@ -133,6 +134,8 @@ class PrivilegedTrainer(PPOTrainerSync):
             config.actor_rollout_ref.rollout.temperature = stage.sampling.temperature
             config.trainer.total_training_steps = max(stage.steps, 1)
             config.trainer.default_local_dir = str(self._checkpoints(stage))
+            # A collection changes no weights: there is nothing to save.
+            config.trainer.save_freq = -1 if stage.phase == "collect" else self.save_every
             config.trainer.experiment_name = stage.name
         self._init_dump_executor()
         if stage.steps:
