@@ -2,7 +2,6 @@
 
 Reads what the recipe prepared in the run folder (``verl.yaml``), composes verl's configuration
 under it and hands over to verl's own ``run_ppo``. All its output belongs into the run's log.
-On a cluster this is the command for ``ray job submit``.
 """
 
 from __future__ import annotations
