@@ -25,11 +25,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-KINDS = ("reverse_kl", "forward_kl", "jsd")
+from algorithms.divergence_checks import check_lengths, check_options, check_shapes
+from algorithms.divergence_kinds import DIVERGENCES, KINDS
+
+__all__ = ["KINDS", "DivergenceOutput", "divergence_loss"]
 
 # Sizes of one [chunk, V] logit buffer (there are two) and of one block inside it. Large chunks
 # keep the matrix products efficient; on a CPU the softmax then goes through the chunk in blocks
@@ -120,13 +122,13 @@ def divergence_loss(
     """
     own_head = teacher_head_weight_VH is not None
     teacher_head = teacher_head_weight_VH if own_head else head_weight_VH
-    _check_shapes(student_hidden_TH, teacher_hidden_TH, head_weight_VH, teacher_head)
-    _check_options(kind, temperature, jsd_weight, chunk_tokens)
+    check_shapes(student_hidden_TH, teacher_hidden_TH, head_weight_VH, teacher_head)
+    check_options(kind, temperature, jsd_weight, chunk_tokens)
     tokens, vocab = student_hidden_TH.shape[0], head_weight_VH.shape[0]
-    _check_lengths(
+    check_lengths(
         {"weights_T": weights_T, "mask_T": mask_T, "token_ids_T": token_ids_T}, tokens, "T"
     )
-    _check_lengths({"vocab_mask_V": vocab_mask_V}, vocab, "V")
+    check_lengths({"vocab_mask_V": vocab_mask_V}, vocab, "V")
     if weights_T is not None and weights_T.requires_grad:
         raise ValueError("weights_T requires a gradient, but weights are constants: detach() them")
 
@@ -290,7 +292,7 @@ def _softmax_pass(
             collected.setdefault("log_prob", []).append(token_log_p)
             entropy = -(log_p.exp() * log_p).sum(-1)
             collected.setdefault("entropy", []).append(entropy)
-        value, grad = _DIVERGENCES[job.kind](log_p, log_q, job.jsd_weight, needs_grad)
+        value, grad = DIVERGENCES[job.kind](log_p, log_q, job.jsd_weight, needs_grad)
         collected.setdefault("divergence", []).append(value)
         if grad is not None:
             rows_nV.copy_(grad)
@@ -304,43 +306,6 @@ def _log_softmax(logits_nV: Tensor, job: _Job, out: Tensor) -> Tensor:
     if job.padded_V is not None:
         logits = logits.masked_fill(job.padded_V, _PADDED_LOGIT)
     return torch.log_softmax(logits, dim=-1, out=out)
-
-
-# The divergences: ([n] values, [n, V] gradient or None). They overwrite log_p and log_q, since a
-# pass over the vocabulary that allocates costs more than one that does not.
-
-
-def _reverse_kl(log_p: Tensor, log_q: Tensor, _w: float, needs_grad: bool):
-    d = torch.sub(log_p, log_q, out=log_q)
-    p = log_p.exp_()
-    terms = d.mul_(p)
-    kl = terms.sum(-1)
-    return kl, terms.addcmul_(p, kl.unsqueeze(1), value=-1) if needs_grad else None
-
-
-def _forward_kl(log_p: Tensor, log_q: Tensor, _w: float, needs_grad: bool):
-    q = log_q.exp()
-    kl = log_q.sub_(log_p).mul_(q).sum(-1)
-    return kl, log_p.exp_().sub_(q) if needs_grad else None
-
-
-def _jsd(log_p: Tensor, log_q: Tensor, w: float, needs_grad: bool):
-    q = log_q.exp()
-    # x = log(w q / ((1-w) p)). log(p/m) = -log(1-w) - softplus(x), log(q/m) = -log w - softplus(-x)
-    # hold where p or q underflows. softplus is linear beyond its threshold, where the difference
-    # is below float64's precision.
-    x = log_q.sub_(log_p).add_(math.log(w / (1.0 - w)))
-    p = log_p.exp_()
-    log_p_over_m = F.softplus(x, threshold=40.0).add_(math.log1p(-w)).neg_()
-    log_q_over_m = F.softplus(x.neg_(), threshold=40.0).add_(math.log(w)).neg_()
-    kl_p_m = (p * log_p_over_m).sum(-1)
-    value = w * log_q_over_m.mul_(q).sum(-1) + (1.0 - w) * kl_p_m
-    if not needs_grad:
-        return value, None
-    return value, p.mul_(log_p_over_m.sub_(kl_p_m.unsqueeze(1))).mul_(1.0 - w)
-
-
-_DIVERGENCES = {"reverse_kl": _reverse_kl, "forward_kl": _forward_kl, "jsd": _jsd}
 
 
 # Sizes, dtypes, padding
@@ -418,62 +383,3 @@ def _usable_head(head_VH: Tensor, padded_V: Tensor | None, dtype: torch.dtype) -
     if padded_V is not None and not head[padded_V].isfinite().all():
         head = head.masked_fill(padded_V.unsqueeze(1), 0.0)
     return head
-
-
-# Checks
-
-
-def _check_shapes(student: Tensor, teacher: Tensor, head: Tensor, teacher_head: Tensor) -> None:
-    named = {
-        "student_hidden_TH": student,
-        "teacher_hidden_TH": teacher,
-        "head_weight_VH": head,
-        "teacher_head_weight_VH": teacher_head,
-    }
-    for name, tensor in named.items():
-        if tensor.dim() != 2:
-            raise ValueError(
-                f"{name} must have two dimensions, got {list(tensor.shape)}: flatten [B, T, H] to "
-                "[B*T, H]"
-            )
-        if not tensor.is_floating_point():
-            raise TypeError(f"{name} must be floating point, got {tensor.dtype}")
-    if student.shape[0] != teacher.shape[0]:
-        raise ValueError(
-            f"student and teacher must hold the same positions, got {student.shape[0]} and "
-            f"{teacher.shape[0]}: select the response positions of both views first"
-        )
-    if student.shape[1] != head.shape[1] or teacher.shape[1] != teacher_head.shape[1]:
-        raise ValueError(
-            f"hidden sizes do not fit: student {list(student.shape)} with head "
-            f"{list(head.shape)}, teacher {list(teacher.shape)} with head "
-            f"{list(teacher_head.shape)}; a teacher of another size needs teacher_head_weight_VH"
-        )
-    if head.shape[0] != teacher_head.shape[0]:
-        raise ValueError(
-            f"student's and teacher's vocabularies differ: {head.shape[0]} and "
-            f"{teacher_head.shape[0]} rows; cut or pad one head (vocab_mask_V marks padding)"
-        )
-    if head.shape[0] == 0:
-        raise ValueError("head_weight_VH has no rows")
-
-
-def _check_options(kind: str, temperature: float, jsd_weight: float, chunk: int | str) -> None:
-    if kind not in KINDS:
-        raise ValueError(f"unknown divergence {kind!r}: choose one of {', '.join(KINDS)}")
-    if not (temperature > 0.0 and math.isfinite(temperature)):
-        raise ValueError(f"temperature must be positive and finite, got {temperature}")
-    if kind == "jsd" and not 0.0 < jsd_weight < 1.0:
-        raise ValueError(
-            f"jsd_weight must lie strictly between 0 and 1, got {jsd_weight}: at both ends JSD "
-            "vanishes. Its scaled limits are kind='forward_kl' (JSD/w at w -> 0) and "
-            "kind='reverse_kl' (JSD/(1-w) at w -> 1)"
-        )
-    if chunk != "auto" and (not isinstance(chunk, int) or isinstance(chunk, bool) or chunk < 1):
-        raise ValueError(f"chunk_tokens must be 'auto' or a positive integer, got {chunk!r}")
-
-
-def _check_lengths(vectors: dict[str, Tensor | None], length: int, axis: str) -> None:
-    for name, vector in vectors.items():
-        if vector is not None and tuple(vector.shape) != (length,):
-            raise ValueError(f"{name} must be [{axis}] = [{length}], got {list(vector.shape)}")

@@ -11,6 +11,7 @@ import ctypes
 import os
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +33,31 @@ def environment(profile: str) -> dict[str, str]:
             "VERL_PLATFORM": "cpu",
             # Many processes share few cores; those that compute set their own thread count.
             "OMP_NUM_THREADS": "1",
-            # Spinning threads would starve Lean and the other processes.
-            "OMP_WAIT_POLICY": "PASSIVE",
-            # Activations come and go by the gigabyte: keep them in the heap, in few arenas.
-            "MALLOC_ARENA_MAX": "2",
-            "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
-            "MALLOC_TRIM_THRESHOLD_": str(2**33),
+            # Threads that spin for long would starve Lean and the other processes; those that never
+            # do wake up late for the many short operations of a step.
+            "GOMP_SPINCOUNT": "20000",
             # No idle worker for each of the logical cores.
             "RAY_prestart_worker_first_driver": "0",
             "RAY_enable_worker_prestart": "0",
         }
+        variables |= _allocator()
     return variables
+
+
+def _allocator() -> dict[str, str]:
+    """Activations come and go by the gigabyte: an allocator that keeps them, so that a step does
+    not fault every page in anew. jemalloc comes with Ray; without it the C library's is tuned."""
+    ray = find_spec("ray")
+    library = Path(ray.origin).parent / "core" / "libjemalloc.so" if ray and ray.origin else None
+    if sys.platform == "linux" and library is not None and library.exists():
+        preload = [str(library), *filter(None, [os.environ.get("LD_PRELOAD")])]
+        keep = "dirty_decay_ms:-1,muzzy_decay_ms:-1,narenas:2,oversize_threshold:0"
+        return {"LD_PRELOAD": ":".join(preload), "MALLOC_CONF": keep}
+    return {
+        "MALLOC_ARENA_MAX": "2",
+        "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+        "MALLOC_TRIM_THRESHOLD_": str(2**33),
+    }
 
 
 def _die_with_parent() -> None:

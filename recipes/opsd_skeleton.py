@@ -17,12 +17,15 @@ import sys
 from collections.abc import Sequence
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
 from recipes import config as recipe_config
 from recipes.config import ConfigError
+
+if TYPE_CHECKING:
+    from recipes.prepare import Job
 
 NAME = "opsd_skeleton"
 CONF = package_files("recipes") / "conf"
@@ -82,15 +85,23 @@ def _run(config: Any) -> int:
     if config.dry_run:
         job.print_plan()
         return 0
+    from recipes.run_folder import claimed
+
+    folder = job.open()
+    with claimed(folder):
+        return _run_in(folder, job)
+
+
+def _run_in(folder: Path, job: Job) -> int:
     from recipes.report import write_report
     from recipes.run_folder import FINISHED, write_json
     from recipes.supervise import RunFailed, run_verl
 
-    folder = job.write()
+    job.write(folder)
     print(f"run folder: {folder}", flush=True)
     status: int = 0
     try:
-        run_verl(folder, config.profile_name)
+        run_verl(folder, job.config.profile_name)
     except RunFailed as failure:
         status = _fail(failure, 1)
     else:

@@ -13,7 +13,8 @@ from algorithms import registry
 from algorithms.runtime.prompts import privileged_content
 from algorithms.runtime.records import RunRecords
 from algorithms.runtime.stages import check_plan
-from algorithms.views import ViewTemplate, check_views
+from algorithms.view_check import check_views
+from algorithms.views import ViewTemplate
 from recipes import data as run_data
 from recipes.config import ConfigError
 from recipes.estimate import memory_estimate, parameter_count
@@ -39,12 +40,16 @@ class Job:
         for line in describe(self):
             print(line)
 
-    def write(self) -> Path:
-        """Make (or reopen) the run folder with everything that the run reads."""
+    def open(self) -> Path:
+        """The folder to run in: a new one, or that of the unfinished run that goes on."""
+        return open_run(self.config)[0]
+
+    def write(self, folder: Path) -> None:
+        """Put everything that the run reads into its folder."""
         from recipes.launch import SETTINGS_FILE
         from recipes.verl_settings import settings
 
-        folder, resumed = open_run(self.config)
+        resumed = (folder / "plan.json").exists()
         paths = run_data.write(self.data, folder / "data")
         plan = build_plan(
             self.config, {**paths, **_collected(self.config, folder)}, warms_up(self.config)
@@ -59,7 +64,6 @@ class Job:
             records.event("resume", "the run was started again")
         elif self.data.dropped:
             records.write("dropped", *self.data.dropped)
-        return folder
 
     def collapsed_status(self, folder: Path) -> int:
         """3 if an arm was stopped by an alarm, else 0."""

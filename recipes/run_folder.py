@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import platform
 import time
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,15 +25,56 @@ PACKAGES = (
 # What may differ between a run and its resumption.
 NOT_IDENTITY = ("run", "resume", "output_root", "dry_run")
 FINISHED = "finished.json"
+LOCK = "lock"
+DATA_FILES = ("train", "eval", "warmup")
 
 
 def identity(config: Any) -> str:
-    """A hash of everything in the configuration that decides the numbers."""
+    """A hash of everything that decides the numbers: the configuration, and the data's content."""
     tree = OmegaConf.to_container(config, resolve=True)
     assert isinstance(tree, dict)
     for key in NOT_IDENTITY:
         tree.pop(key, None)
+    for name in DATA_FILES:
+        tree["data"][name] = _content(tree["data"][name])
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _content(source: str | None) -> str | None:
+    """A data file's hash in place of its path; other names as they are."""
+    path = Path(source).expanduser() if source else None
+    if path is None or not path.is_file():
+        return source
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Held while a process works in ``folder``; the system frees it when the process ends.
+
+    Raises:
+        ConfigError: another process is working there.
+    """
+    with (folder / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"another process is working in {folder}: wait for it, or choose another run="
+            ) from error
+        yield
+
+
+def _is_claimed(folder: Path) -> bool:
+    try:
+        with claimed(folder):
+            return False
+    except ConfigError:
+        return True
 
 
 def open_run(config: Any) -> tuple[Path, bool]:
@@ -45,15 +89,26 @@ def open_run(config: Any) -> tuple[Path, bool]:
         unfinished = _unfinished(root, mark) if config.resume else None
         if unfinished is not None:
             return unfinished, True
-        folder = root / time.strftime("%Y%m%d-%H%M%S")
-    else:
-        folder = root / str(config.run)
+        return _new_folder(root, time.strftime("%Y%m%d-%H%M%S"), mark), False
+    folder = root / str(config.run)
     if folder.exists():
         _check_resumable(folder, mark, bool(config.resume))
         return folder, True
-    folder.mkdir(parents=True)
+    return _new_folder(root, str(config.run), mark), False
+
+
+def _new_folder(root: Path, name: str, mark: str) -> Path:
+    """``root / name``, or with a number after it where another run took the name just now."""
+    folder, number = root / name, 1
+    while True:
+        try:
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError:
+            number += 1
+            folder = root / f"{name}-{number}"
     (folder / "identity").write_text(mark)
-    return folder, False
+    return folder
 
 
 def _unfinished(root: Path, mark: str) -> Path | None:
@@ -63,6 +118,7 @@ def _unfinished(root: Path, mark: str) -> Path | None:
             identity_file.exists()
             and identity_file.read_text() == mark
             and not (folder / FINISHED).exists()
+            and not _is_claimed(folder)
         ):
             return folder
     return None

@@ -157,8 +157,8 @@ def _cpu(config: Any, ranks: int) -> dict[str, Any]:
         "actor_rollout_ref": {
             "model": {
                 "external_lib": "algorithms.runtime.cpu.external",
-                "use_remove_padding": False,
-                "override_config": {"attn_implementation": "sdpa"},
+                "use_remove_padding": True,
+                "override_config": {"attn_implementation": "packed_sdpa"},
             },
             "actor": {
                 "fsdp_config": {"use_torch_compile": False},

@@ -9,6 +9,7 @@ import pytest
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from algorithms.view_check import check_views
 from algorithms.views import (
     PromptViews,
     TrajectoryViews,
@@ -16,7 +17,6 @@ from algorithms.views import (
     ViewOverflow,
     ViewTemplate,
     build_prompt_views,
-    check_views,
     default_system_text,
     privileged_messages,
 )

@@ -93,7 +93,8 @@ def test_the_reports_plan_names_arms_and_data(job):
 
 def test_the_run_folder_holds_everything_that_the_run_reads(tmp_path):
     job = prepare(config_of(f"output_root={tmp_path}", "run=one", "max_prompt_tokens=120"))
-    folder = job.write()
+    folder = job.open()
+    job.write(folder)
     assert folder == tmp_path / "opsd_skeleton" / "one"
     tree: Any = OmegaConf.to_container(OmegaConf.load(folder / "verl.yaml"))
     stages = [stage_from_dict(values) for values in tree["privileged"]["stages"]]
@@ -112,10 +113,12 @@ def test_the_run_folder_holds_everything_that_the_run_reads(tmp_path):
 
 def test_a_run_that_goes_on_says_so_and_counts_no_row_twice(tmp_path):
     job = prepare(config_of(f"output_root={tmp_path}", "run=one", "max_prompt_tokens=120"))
-    folder = job.write()
+    folder = job.open()
+    job.write(folder)
     before = (folder / "dropped.jsonl").read_text()
     assert not (folder / "events.jsonl").exists()
-    assert job.write() == folder
+    assert job.open() == folder
+    job.write(folder)
     (event,) = map(json.loads, (folder / "events.jsonl").read_text().splitlines())
     assert event["kind"] == "resume"
     assert (folder / "dropped.jsonl").read_text() == before

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from recipes.config import ConfigError, load
-from recipes.run_folder import FINISHED, identity, open_run, versions, write_json
+from recipes.run_folder import FINISHED, claimed, identity, open_run, versions, write_json
 
 
 def config_of(root, *overrides: str) -> Any:
@@ -92,3 +92,27 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
         write_json(path, {"name": object()})
     assert json.loads(path.read_text()) == {"name": "π"}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_in_which_a_process_works_is_not_taken_by_another(tmp_path):
+    first, _ = open_run(config_of(tmp_path, "run=first"))
+    with claimed(first):
+        other, resumed = open_run(config_of(tmp_path))
+        assert other != first and not resumed
+        with pytest.raises(ConfigError, match="another process is working in"), claimed(first):
+            pass
+    with claimed(first):
+        pass
+
+
+def test_runs_that_start_in_the_same_second_have_folders_of_their_own(tmp_path):
+    started = [open_run(config_of(tmp_path, f"steps={n}"))[0] for n in range(1, 5)]
+    assert len(set(started)) == 4
+
+
+def test_another_content_of_the_data_file_is_another_run(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("one")
+    before = identity(config_of(tmp_path, f"data.train={rows}"))
+    rows.write_text("two")
+    assert identity(config_of(tmp_path, f"data.train={rows}")) != before

@@ -47,7 +47,7 @@ def test_a_run_that_ends_well_returns_and_leaves_its_output_in_the_log(child, ca
     folder = child(
         """
         import json, os, sys
-        names = ("VERL_PLATFORM", "OMP_WAIT_POLICY", "VERL_PI_PARENT")
+        names = ("VERL_PLATFORM", "GOMP_SPINCOUNT", "VERL_PI_PARENT")
         print(json.dumps({name: os.environ.get(name) for name in names}))
         print("folder", sys.argv[1])
         print("noise", file=sys.stderr)
@@ -59,7 +59,7 @@ def test_a_run_that_ends_well_returns_and_leaves_its_output_in_the_log(child, ca
     seen = json.loads(log.splitlines()[0])
     assert seen == {
         "VERL_PLATFORM": "cpu",
-        "OMP_WAIT_POLICY": "PASSIVE",
+        "GOMP_SPINCOUNT": "20000",
         "VERL_PI_PARENT": str(os.getpid()),
     }
     assert "noise" not in "".join(capfd.readouterr())
@@ -125,6 +125,18 @@ def test_a_killed_child_is_named(child):
     folder = child("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     message = failure(folder)
     assert "the process was killed (out of memory?" in message
+
+
+def test_a_run_that_hangs_after_ray_killed_a_worker_is_ended(child, monkeypatch):
+    monkeypatch.setattr(supervise, "OUT_OF_MEMORY_SECONDS", 1.0)
+    folder = child(
+        """
+        import time
+        print("(raylet) 1 Workers (tasks / actors) killed due to memory pressure (OOM)", flush=True)
+        time.sleep(300)
+        """
+    )
+    assert "ran out of memory and Ray killed a worker: lower max_tokens" in failure(folder)
 
 
 @pytest.mark.parametrize("stubborn", [False, True])

@@ -95,7 +95,7 @@ def make_worker(
                 use_remove_padding=remove_padding,
                 enable_gradient_checkpointing=checkpointing,
                 lora_rank=lora_rank,
-                override_config={"attn_implementation": "sdpa"},
+                override_config={"attn_implementation": "packed_sdpa"},
             ),
             engine_config=FSDPEngineConfig(
                 strategy="fsdp2",

@@ -17,6 +17,7 @@ import torch
 from verl.workers import engine_workers
 from verl.workers.engine import EngineRegistry, FSDPEngineWithLMHead
 
+from algorithms.runtime.cpu.attention import BOUNDARIES, register_attention
 from algorithms.runtime.cpu.threads import threads_per_process
 
 ENGINE_DEVICE = "cpu"
@@ -39,11 +40,21 @@ class CpuFSDPEngine(FSDPEngineWithLMHead):
                 "actor_rollout_ref.actor.strategy=fsdp2 and "
                 "actor_rollout_ref.actor.fsdp_config.strategy=fsdp2 (likewise for ref)"
             )
+        register_attention()
         # pyright loses the constructor behind verl's untyped registry decorator.
         super().__init__(model_config, engine_config, optimizer_config, checkpoint_config)  # pyright: ignore[reportCallIssue]
         # The parameters live on the CPU: there is nowhere to offload them to.
         self._is_offload_param = False
         self._is_offload_optimizer = False
+
+    def prepare_model_inputs(self, micro_batch):
+        model_inputs, output_args = super().prepare_model_inputs(micro_batch)
+        rows = micro_batch["input_ids"]
+        packed_tokens = model_inputs["input_ids"].shape[1]
+        if self.use_remove_padding and int(rows.offsets()[-1]) == packed_tokens:
+            # transformers tells packed rows apart by their positions; our attention by these.
+            model_inputs[BOUNDARIES] = rows.offsets()
+        return model_inputs, output_args
 
     def _build_fsdp_module(self, module):
         configured = self.engine_config
