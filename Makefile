@@ -10,7 +10,7 @@ ARGS ?=
 
 help:
 	@echo "make demo    environment, Lean, model, then python -m recipes.opsd_skeleton [ARGS]"
-	@echo "make test    the same with the test extra, then pytest [ARGS]"
+	@echo "make test    the same with the test extra, then pytest in two processes [ARGS]"
 	@echo "make lint    ruff and pyright"
 	@echo "make vllm    add vLLM for the CPU to the environment"
 	@echo "make bench   the benchmarks in scripts/bench [ARGS]"
@@ -19,7 +19,7 @@ demo: setup-demo fetch
 	@$(VENV_PYTHON) -m recipes.opsd_skeleton $(ARGS)
 
 test: setup-test fetch
-	@$(VENV_PYTHON) -m pytest $(ARGS)
+	@$(VENV_PYTHON) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 lint:
 	$(BOOTSTRAP) cpu,lean,report,dev

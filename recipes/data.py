@@ -100,14 +100,12 @@ def _with_controls(rows: list[Row]) -> list[Row]:
 
 
 def _format_mix(rows: list[Row], config: Any) -> list[Row]:
-    """Easy rows in both views, and the target families, twice each, from skeleton to proof."""
+    """Easy rows in both views, and the target families from skeleton to proof."""
     easy = [r for r in rows if not _is_target(r)]
-    target = [_viewed(r, "teacher") for r in rows if _is_target(r)]
     return [
         *(_viewed(r, "student") for r in easy[::2]),
         *(_viewed(r, "teacher") for r in easy[1::2]),
-        *target,
-        *target,
+        *(_viewed(r, "teacher") for r in rows if _is_target(r)),
     ]
 
 

@@ -16,7 +16,23 @@ os.environ.setdefault("WANDB_MODE", "disabled")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs vLLM where it is not installed, and say how to get it."""
+    """Skip what cannot run here, saying why, and tell pytest-xdist what has to run one by one."""
+    _skip_without_vllm(items)
+    # Ray's runs are the longest and each wants most of the machine: one after the other, at first.
+    items.sort(key=lambda item: "e2e" not in item.keywords)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    """Tests that share a process under ``--dist loadgroup``: by their costliest resource."""
+    for resource in ("e2e", "lean"):
+        if resource in item.keywords:
+            return resource
+    return item.path.stem
+
+
+def _skip_without_vllm(items: list[pytest.Item]) -> None:
     if importlib.util.find_spec("vllm") is not None:
         return
     skip = pytest.mark.skip(reason="vLLM is not installed: run `make vllm`")

@@ -191,7 +191,7 @@ def dvd_chain(p: Pick) -> Theorem:
 
 def le_trans(p: Pick) -> Theorem:
     """An upper bound through a middle number, then the same number added on both sides."""
-    (a, b), bound, k = p.names(VARIABLES, 2), p.number(2, 9), p.number(1, 9)
+    (a, b), bound, k = p.names(VARIABLES, 2), p.number(2, 20), p.number(1, 9)
     return Theorem(
         f"({a} {b} : Nat) ({p.h(1)} : {a} ≤ {b}) ({p.h(2)} : {b} ≤ {bound})",
         f"{a} + {k} ≤ {bound + k}",

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import shutil
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -18,34 +12,11 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from . import runs
+from . import runs, verl_runs
 
 pytestmark = pytest.mark.vllm
 
-ROOT = Path(__file__).parents[2]
 LIMIT = 600.0
-DIFFERENCE = re.compile(r"step:(\d+) - .*rollout_corr/log_ppl_abs_diff:([-+.e\d]+)")
-
-REWARD = """
-def compute_score(data_source, solution_str, ground_truth, extra_info=None, **kwargs):
-    return solution_str.count("a") / max(1, len(solution_str))
-"""
-# The update after step 2 is dropped on its way to vLLM; the ones before and after it are not.
-DROP_ONE = """
-from algorithms.runtime.cpu.vllm.server import CpuServerAdapter
-
-class Dropping(CpuServerAdapter):
-    async def update_weights(self, weights, global_steps=None, **kwargs):
-        if global_steps != 2:
-            return await super().update_weights(weights, global_steps=global_steps, **kwargs)
-        for _ in weights:
-            pass
-"""
-REGISTER_DROP_ONE = """
-from verl.workers.rollout import base
-
-base._ROLLOUT_REGISTRY[("vllm", "async")] = "drop_one.Dropping"
-"""
 
 
 def test_verl_finds_the_cpu_build():
@@ -134,112 +105,29 @@ def test_evaluations_and_the_report_are_there(main_job):
     assert (main_job / "report.html").stat().st_size > 10_000
 
 
-@pytest.fixture
-def ray_folder() -> Iterator[str]:
-    """Ray's sockets need a short path."""
-    folder = tempfile.mkdtemp(prefix="vpi", dir="/tmp")
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 @pytest.mark.e2e
-def test_the_rollout_has_the_weights_that_the_trainer_has(tmp_path, ray_folder):
+def test_the_rollout_has_the_weights_that_the_trainer_has(tmp_path):
     """verl's own trainer at a large learning rate, one update dropped: only then they differ.
 
     The model's head is tied to its embedding, of which vLLM keeps a copy of its own.
     """
-    (tmp_path / "drop_one.py").write_text(DROP_ONE)
-    (tmp_path / "register_drop_one.py").write_text(REGISTER_DROP_ONE)
-    differences = _train_four_steps(tmp_path, ray_folder)
+    verl_runs.prepare(
+        tmp_path, "vllm", dropped_step=2, prompts=[f"What is {i} and {i}?" for i in range(16)]
+    )
+    rollout = "actor_rollout_ref.rollout"
+    output = verl_runs.train(
+        tmp_path,
+        tiny_model(tmp_path / "model"),
+        "vllm",
+        1,
+        4,
+        f"+{rollout}.enable_sleep_mode=False",
+        f"{rollout}.enforce_eager=True",
+        f"{rollout}.load_format=auto",
+        f"{rollout}.checkpoint_engine.update_weights_bucket_megabytes=64",
+    )
+    differences = verl_runs.differences(output)
     assert sorted(differences) == [1, 2, 3, 4]
     synced = max(differences[step] for step in (1, 2, 4))
     assert synced < 1e-4
     assert differences[3] > 100 * synced
-
-
-def _train_four_steps(folder: Path, ray_folder: str) -> dict[int, float]:
-    """Mean absolute difference of the rollout's and the actor's log-probs, by step."""
-    (folder / "reward.py").write_text(REWARD)
-    rows = [
-        {
-            "data_source": "test",
-            "prompt": [{"role": "user", "content": f"What is {i} and {i}?"}],
-            "reward_model": {"style": "rule", "ground_truth": ""},
-            "extra_info": {"index": i},
-        }
-        for i in range(16)
-    ]
-    (folder / "data.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    fp32 = "{param_dtype:fp32,reduce_dtype:fp32,buffer_dtype:fp32}"
-    actor, rollout = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
-    overrides = [
-        "algorithm.adv_estimator=grpo",
-        f"data.train_files={folder}/data.jsonl",
-        f"data.val_files={folder}/data.jsonl",
-        "data.train_batch_size=4",
-        "data.max_prompt_length=64",
-        "data.max_response_length=12",
-        "data.dataloader_num_workers=0",
-        f"actor_rollout_ref.model.path={tiny_model(folder / 'model')}",
-        "actor_rollout_ref.model.external_lib=algorithms.runtime.cpu.external",
-        "+actor_rollout_ref.model.override_config.attn_implementation=sdpa",
-        f"{actor}.strategy=fsdp2",
-        f"{actor}.fsdp_config.strategy=fsdp2",
-        f"{actor}.fsdp_config.use_torch_compile=False",
-        f"+{actor}.fsdp_config.mixed_precision={fp32}",
-        f"{actor}.optim.lr=1e-2",
-        f"{actor}.ppo_mini_batch_size=4",
-        f"{actor}.use_dynamic_bsz=True",
-        f"{actor}.ppo_max_token_len_per_gpu=1024",
-        f"{rollout}.name=vllm",
-        f"{rollout}.n=4",
-        f"{rollout}.dtype=float32",
-        f"{rollout}.tensor_model_parallel_size=1",
-        f"{rollout}.max_model_len=128",
-        f"{rollout}.free_cache_engine=False",
-        f"+{rollout}.enable_sleep_mode=False",
-        f"{rollout}.enforce_eager=True",
-        f"{rollout}.load_format=auto",
-        f"{rollout}.calculate_log_probs=True",
-        f"{rollout}.checkpoint_engine.update_weights_bucket_megabytes=64",
-        f"{rollout}.agent.num_workers=1",
-        "reward.num_workers=1",
-        f"reward.custom_reward_function.path={folder}/reward.py",
-        "transfer_queue.backend.SimpleStorage.num_data_storage_units=1",
-        "trainer.device=cpu",
-        "trainer.n_gpus_per_node=1",
-        "trainer.logger=[console]",
-        "trainer.val_before_train=False",
-        "trainer.test_freq=-1",
-        "trainer.save_freq=-1",
-        "trainer.total_training_steps=4",
-        f"trainer.default_local_dir={folder}/checkpoints",
-        "ray_kwargs.ray_init.num_cpus=16",
-        "+ray_kwargs.ray_init.num_gpus=1",
-        "+ray_kwargs.ray_init.include_dashboard=False",
-        f"+ray_kwargs.ray_init._temp_dir={ray_folder}",
-        "+ray_kwargs.ray_init.object_store_memory=200000000",
-    ]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": f"{ROOT}:{folder}",
-        "VERL_PLATFORM": "cpu",
-        "VERL_USE_EXTERNAL_MODULES": "algorithms.runtime.plugin,register_drop_one",
-        "OMP_NUM_THREADS": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "RAY_prestart_worker_first_driver": "0",
-        "RAY_enable_worker_prestart": "0",
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "verl.trainer.main_ppo", *overrides],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
-    output = done.stdout + done.stderr
-    (folder / "log.txt").write_text(output)
-    assert done.returncode == 0, output[-6000:]
-    return {int(step): float(value) for step, value in DIFFERENCE.findall(output)}

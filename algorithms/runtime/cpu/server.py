@@ -75,7 +75,9 @@ class TransformersServer:
 
     async def launch_server(self) -> None:
         """Load the model and start decoding."""
-        torch.set_num_threads(self._threads)
+        # One thread here: a second OpenMP pool beside the decoding thread's would make libgomp's
+        # threads sleep instead of spin between the many short operations of a decoding step.
+        torch.set_num_threads(1)
         model_config, tokenizer = self.model_config, self.model_config.tokenizer
         model = RolloutModel.load(
             str(model_config.local_path),
