@@ -6,6 +6,7 @@ rows and the three loss terms (policy gradient, distill, nll), never the algorit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
@@ -47,6 +48,15 @@ class TrainingRow:
     distill: float = 0.0
     nll: float = 0.0
 
+    def __post_init__(self) -> None:
+        for term in ("policy_gradient", "distill", "nll"):
+            weight = getattr(self, term)
+            if not (weight >= 0 and math.isfinite(weight)):
+                raise ValueError(
+                    f"a row's {term} weight is {weight}: weights are finite and not negative (the "
+                    "sign of a policy gradient is its advantage's)"
+                )
+
 
 @dataclass(frozen=True)
 class LossSettings:
@@ -73,7 +83,6 @@ class Algorithm(Protocol):
     """The interface an algorithm implements; see ``opsd.py`` for the shortest real one."""
 
     sampling_view: View
-    needs_verdict: bool
     needs_old_log_probs: bool
 
     def loss_settings(self) -> LossSettings: ...

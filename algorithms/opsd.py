@@ -51,10 +51,6 @@ class OPSD:
             )
 
     @property
-    def needs_verdict(self) -> bool:
-        return self.reward_weight > 0
-
-    @property
     def needs_old_log_probs(self) -> bool:
         return self.reward_weight > 0
 

@@ -87,7 +87,7 @@ def build(name: str, **settings: Any) -> Algorithm:
     if not isinstance(algorithm, Algorithm):
         raise BrokenAlgorithm(
             f"algorithm {name!r} is {targets[name]}, which lacks something of "
-            "algorithms.base.Algorithm: loss_settings, rows, sampling_view, needs_verdict and "
+            "algorithms.base.Algorithm: loss_settings, rows, sampling_view and "
             "needs_old_log_probs are needed"
         )
     return algorithm

@@ -15,7 +15,6 @@ class SFT:
 
     view: View = "student"
 
-    needs_verdict: ClassVar[bool] = False
     needs_old_log_probs: ClassVar[bool] = False
 
     @property

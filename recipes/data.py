@@ -9,11 +9,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from omegaconf import OmegaConf
 
 from algorithms.runtime.prompts import row_views
 from algorithms.runtime.stages import Sampling
@@ -70,10 +72,17 @@ def build(config: Any, tokenizer: Any, warm_up: bool) -> RunData:
         max_prompt_tokens=config.max_prompt_tokens,
         template=_template(config),
     )
-    data.train = _fitting(data, "train", data.train, tokenizer, sampling)
-    data.heldout = _fitting(data, "heldout", data.heldout, tokenizer, sampling)
-    data.warmup = [_fitting(data, "warmup", rows, tokenizer, sampling) for rows in data.warmup]
+    fitting = partial(_fitting, data, tokenizer, sampling, chat_kwargs(config))
+    data.train = fitting("train", data.train)
+    data.heldout = fitting("heldout", data.heldout)
+    data.warmup = [fitting("warmup", rows) for rows in data.warmup]
     return data
+
+
+def chat_kwargs(config: Any) -> dict[str, Any]:
+    """What verl gives to the chat template beside the messages (``enable_thinking`` and such)."""
+    given = OmegaConf.select(config, "verl.data.apply_chat_template_kwargs") or {}
+    return {str(name): value for name, value in given.items()}
 
 
 def _template(config: Any) -> dict[str, str]:
@@ -141,13 +150,18 @@ def _viewed(row: Row, view: str) -> Row:
 
 
 def _fitting(
-    data: RunData, role: str, rows: Sequence[Row], tokenizer: Any, sampling: Sampling
+    data: RunData,
+    tokenizer: Any,
+    sampling: Sampling,
+    chat: dict[str, Any],
+    role: str,
+    rows: Sequence[Row],
 ) -> list[Row]:
     """Rows whose views both fit; the others are dropped and counted."""
     kept, longest = [], 0
     for row in rows:
         try:
-            views = row_views(tokenizer, row, row["prompt"], sampling)
+            views = row_views(tokenizer, row, row["prompt"], sampling, **chat)
         except ViewOverflow as overflow:
             where = {"arm": role, "seed": None, "step": 0, "uid": row["uid"]}
             data.dropped.append({**where, "reason": "view_overflow", "detail": str(overflow)})

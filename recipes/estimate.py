@@ -13,6 +13,7 @@ GB = 1e9
 PROCESS_GB = 0.45
 CPU_PROCESSES = 8
 LEAN_WASM_GB = 3.3
+VLLM_ON_CPU_GB = 2.5
 
 
 def parameter_count(model_path: str) -> int:
@@ -49,6 +50,8 @@ def memory_estimate(config: Any, plan: Plan, parameters: int) -> list[str]:
     student = (4 * parameters + 12 * trained) / GB
     teacher = 4 * parameters / GB if any(s.teacher == "frozen" for s in plan.stages) else 0.0
     rollout = 2 * parameters / GB
+    if config.profile_name == "cpu" and config.rollout == "vllm":
+        rollout += VLLM_ON_CPU_GB
     if config.profile_name != "cpu":
         return [
             f"memory            student {student:.1f} GB and teacher {teacher:.1f} GB over all "

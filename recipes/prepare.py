@@ -20,6 +20,7 @@ from recipes.config import ConfigError
 from recipes.estimate import memory_estimate, parameter_count
 from recipes.plan import Plan, build_plan
 from recipes.run_folder import open_run, versions, write_json
+from recipes.verl_settings import check_rollout
 
 COLLAPSED_STATUS = 3
 
@@ -88,6 +89,7 @@ def prepare(config: Any) -> Job:
     """
     from transformers import AutoTokenizer
 
+    check_rollout(config)
     model_path = _model_path(config)
     try:
         tokenizer = AutoTokenizer.from_pretrained(model_path)
@@ -138,7 +140,13 @@ def _check_template(config: Any, tokenizer: Any, data: run_data.RunData) -> None
     template = {"position": config.privileged.position}
     if config.privileged.template:
         template["template"] = config.privileged.template
-    check_views(tokenizer, row["prompt"], content, ViewTemplate(**template))
+    check_views(
+        tokenizer,
+        row["prompt"],
+        content,
+        ViewTemplate(**template),
+        chat_template_kwargs=run_data.chat_kwargs(config),
+    )
 
 
 def _check_arithmetic(config: Any, data: run_data.RunData) -> None:
@@ -274,7 +282,9 @@ def _text(job: Job, row: dict, kind: str) -> str:
     sampling = Sampling(
         pi_kind=kind, max_prompt_tokens=job.config.max_prompt_tokens, template=template
     )
-    return job.tokenizer.decode(row_views(job.tokenizer, row, row["prompt"], sampling).teacher_ids)
+    chat = run_data.chat_kwargs(job.config)
+    views = row_views(job.tokenizer, row, row["prompt"], sampling, **chat)
+    return job.tokenizer.decode(views.teacher_ids)
 
 
 def _indented(text: str) -> list[str]:

@@ -19,11 +19,7 @@ from recipes.config import ConfigError
 def settings(
     config: Any, stages: list[Stage], run_folder: Path, model_path: str, files: dict[str, str]
 ) -> dict[str, Any]:
-    """A nested dict to merge over verl's ``ppo_trainer`` configuration.
-
-    Raises:
-        ConfigError: the CPU profile with rollout=vllm, and vLLM is not installed.
-    """
+    """A nested dict to merge over verl's ``ppo_trainer`` configuration."""
     ranks = ranks_of(config)
     frozen = any(stage.teacher == "frozen" for stage in stages)
     tree = _common(config, run_folder, model_path, files, ranks)
@@ -174,9 +170,20 @@ def _cpu(config: Any, ranks: int) -> dict[str, Any]:
     }
 
 
+def check_rollout(config: Any) -> None:
+    """Is the rollout engine that ``config`` names installed?
+
+    Raises:
+        ConfigError: it is not, with the command that installs it.
+    """
+    if config.rollout in ("vllm", "sglang") and find_spec(config.rollout) is None:
+        mend = "run `make vllm`" if config.profile_name == "cpu" else "install verl's extra for it"
+        raise ConfigError(f"rollout={config.rollout} is not installed: {mend}")
+    if config.profile_name == "cpu" and config.rollout == "sglang":
+        raise ConfigError("rollout=sglang needs a GPU: use transformers or vllm")
+
+
 def _vllm_on_cpu() -> dict[str, Any]:
-    if find_spec("vllm") is None:
-        raise ConfigError("rollout=vllm needs vLLM, which is not installed: run `make vllm`")
     return {
         "enable_sleep_mode": False,  # there is no device to free between steps
         "enforce_eager": True,  # compilation costs a minute and more at every start

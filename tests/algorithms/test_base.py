@@ -43,3 +43,9 @@ def test_every_registered_algorithm_has_the_interface(name):
     assert algorithm.sampling_view in ("student", "teacher")
     rows, report = algorithm.rows([])
     assert rows == [] and report.dropped == []
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
+def test_a_weight_that_is_none_is_refused(weight):
+    with pytest.raises(ValueError, match="a row's nll weight is"):
+        TrainingRow(0, nll=weight)

@@ -34,7 +34,7 @@ def test_without_a_reward_a_task_without_pi_teaches_nothing():
 
 def test_without_a_reward_scores_are_neither_needed_nor_used():
     algorithm = OPSD()
-    assert not algorithm.needs_verdict and not algorithm.needs_old_log_probs
+    assert not algorithm.needs_old_log_probs
     with_scores, _ = algorithm.rows([trajectory(score=1.0), trajectory(score=0.0)])
     without, _ = algorithm.rows([trajectory(), trajectory()])
     assert with_scores == without
@@ -124,7 +124,7 @@ def test_the_share_of_tasks_with_pi_is_of_tasks():
 
 def test_a_reward_needs_a_score_for_every_response():
     algorithm = OPSD(reward_weight=1.0)
-    assert algorithm.needs_verdict and algorithm.needs_old_log_probs
+    assert algorithm.needs_old_log_probs
     with pytest.raises(
         ValueError, match=r"2 trajectories have no score \(task b\).*reward_weight=0"
     ):

@@ -69,8 +69,8 @@ def test_an_unknown_setting_lists_the_known_ones():
 
 
 def test_class_attributes_are_no_settings():
-    with pytest.raises(registry.InvalidAlgorithmSetting, match="no setting needs_verdict"):
-        registry.build("sft", needs_verdict=True)
+    with pytest.raises(registry.InvalidAlgorithmSetting, match="no setting needs_old_log_probs"):
+        registry.build("sft", needs_old_log_probs=True)
 
 
 def test_a_name_is_taken_once(clean):

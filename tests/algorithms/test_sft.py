@@ -29,4 +29,4 @@ def test_an_empty_response_is_dropped():
 def test_the_view_is_a_setting_and_nothing_else_is_needed():
     assert SFT().sampling_view == "student"
     assert SFT(view="teacher").sampling_view == "teacher"
-    assert not SFT().needs_verdict and not SFT().needs_old_log_probs
+    assert not SFT().needs_old_log_probs

@@ -71,3 +71,7 @@ def test_a_gpu_run_counts_no_processes():
     line, figures = estimate(profile="gpu")
     assert "embedded Lean" not in line and "over all ranks" in line
     assert figures[0] == pytest.approx(2.2, abs=0.05)
+
+
+def test_vllm_on_the_cpu_takes_more_than_our_rollout():
+    assert estimate("rollout=vllm")[1][0] > estimate()[1][0] + 2.0

