@@ -24,6 +24,17 @@ class StageCollapsed(RuntimeError):
         return (type(self), (self.message,))
 
 
+class StageSettled(RuntimeError):
+    """Training ended early since no further step could change a weight; the message says why."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __reduce__(self):
+        return (type(self), (self.message,))
+
+
 @dataclass
 class HealthMonitor:
     """Watches a window of sampled outputs and each step's metrics.

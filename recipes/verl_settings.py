@@ -83,7 +83,8 @@ def _common(
             "actor": {
                 "strategy": "fsdp2",
                 "fsdp_config": {"strategy": "fsdp2"},
-                "optim": {"lr": config.learning_rate},
+                # Without decay a step whose gradient is zero changes nothing.
+                "optim": {"lr": config.learning_rate, "weight_decay": 0.0},
                 "ppo_mini_batch_size": config.batch_size,
                 "use_dynamic_bsz": True,
                 "ppo_max_token_len_per_gpu": budget,

@@ -26,7 +26,7 @@ from verl.utils.dataset.rl_dataset import collate_fn
 from verl.utils.debug import marked_timer
 
 from algorithms import registry
-from algorithms.health import StageCollapsed
+from algorithms.health import StageCollapsed, StageSettled
 from algorithms.runtime import rows as training_rows
 from algorithms.runtime.collection import Collection
 from algorithms.runtime.recording import StageRecorder
@@ -105,17 +105,20 @@ class PrivilegedTrainer(PPOTrainerSync):
     def _run_stage(self, stage: Stage, agent_loop_manager: Any) -> None:
         started = time.time()
         self._begin_stage(stage)
-        collapsed = None
+        collapsed, settled = None, False
         try:
             if stage.steps > self.global_steps:
                 super().fit(agent_loop_manager)
         except StageCollapsed as collapse:
             collapsed = str(collapse)
             self.recorder.event("collapse", collapsed, self.global_steps)
+        except StageSettled as end:
+            settled = True
+            self.recorder.event("warning", str(end), self.global_steps)
         self._evaluate(min(self.global_steps, stage.steps) if collapsed else stage.steps)
         if self.collection is not None:
             self.collection.finish()
-        self._write_done(stage, time.time() - started, collapsed)
+        self._write_done(stage, time.time() - started, collapsed, settled)
 
     def _begin_stage(self, stage: Stage) -> None:
         self.stage = stage
@@ -195,8 +198,10 @@ class PrivilegedTrainer(PPOTrainerSync):
     def _finished(self, stage: Stage) -> bool:
         return self._done_file(stage.name).exists()
 
-    def _write_done(self, stage: Stage, seconds: float, collapsed: str | None) -> None:
-        if stage.steps and stage.phase != "collect" and not collapsed:
+    def _write_done(
+        self, stage: Stage, seconds: float, collapsed: str | None, settled: bool
+    ) -> None:
+        if stage.steps and stage.phase != "collect" and not (collapsed or settled):
             weights = self._checkpoints(stage) / f"global_step_{stage.steps}" / "actor"
             for optimiser_state in weights.glob("optim_*.pt"):
                 optimiser_state.unlink()  # the stage is over: only its weights are needed
@@ -255,7 +260,18 @@ class PrivilegedTrainer(PPOTrainerSync):
             raise StageCollapsed(alarm)
         if alarm:
             self.recorder.event("warning", alarm, self.global_steps)
+        if self._nothing_to_learn(update):
+            raise StageSettled(
+                "every gradient is exactly zero: the teacher has the student's weights and sees "
+                f"the student's prompts. Stopped after step {self.global_steps} of "
+                f"{self.stage.steps}, since the others would change nothing"
+            )
         return batch
+
+    def _nothing_to_learn(self, update: dict[str, float]) -> bool:
+        """Whether student and teacher are the same in every row, of this step and of all others."""
+        without_pi = self.stage.sampling.pi_kind in (None, "none")
+        return without_pi and update.get("distill/kl") == 0.0 and update.get("grad_norm") == 0.0
 
     def on_sample_end(self) -> None:
         if self.collection is None:
@@ -273,11 +289,12 @@ class PrivilegedTrainer(PPOTrainerSync):
             self._evaluate(self.global_steps)
 
     def step(self, metrics: dict, timing_raw: dict) -> KVBatchMeta:
-        batch = super().step(metrics, timing_raw)
         # verl saves a checkpoint before it computes the step's metrics: write what is known now, so
         # that a kill in between loses no line. The whole line follows and wins.
-        self.recorder.step(self.global_steps, metrics, timing_raw, complete=False)
-        return batch
+        try:
+            return super().step(metrics, timing_raw)
+        finally:
+            self.recorder.step(self.global_steps, metrics, timing_raw, complete=False)
 
     def _compute_metrics(self, batch, metrics, timing_raw, global_steps, epoch) -> None:
         super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)

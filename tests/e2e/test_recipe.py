@@ -129,14 +129,17 @@ def test_a_finished_run_is_not_overwritten(killed_and_resumed):
     assert "holds a finished run" in (folder / "stdout.txt").read_text()
 
 
-def test_two_ranks(tmp_path):
-    """FSDP2 over two gloo ranks, one rollout replica each."""
+def test_two_ranks_and_a_teacher_without_anything_to_teach(tmp_path):
+    """FSDP2 over two gloo ranks, one rollout replica each.
+
+    A teacher that sees the student's prompts has no gradient to give: one step shows it.
+    """
     model = runs.tiny_model(tmp_path / "model")
     process = runs.start(
         tmp_path,
         "ranks=2",
         f"model.path={model}",
-        "arms=[online]",
+        "arms=[online,no_pi]",
         "steps=2",
         "warmup.enabled=false",
     )
@@ -146,3 +149,8 @@ def test_two_ranks(tmp_path):
         (run / "checkpoints" / "online-seed0" / "global_step_2" / "actor").glob("model_*")
     )
     assert len(shards) == 2
+    assert runs.steps_of(run, "no_pi") == [1]
+    warnings = [e["message"] for e in runs.lines(run, "events") if e["arm"] == "no_pi"]
+    assert len(warnings) == 1 and "every gradient is exactly zero" in warnings[0]
+    evaluated = {e["step"] for e in runs.lines(run, "evaluations") if e["arm"] == "no_pi"}
+    assert evaluated == {2}
