@@ -14,21 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 import transfer_queue as tq
 from omegaconf import OmegaConf, open_dict
-from torch.utils.data import Subset
-from torchdata.stateful_dataloader import StatefulDataLoader
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
-from verl.utils.dataset.rl_dataset import collate_fn
 from verl.utils.debug import marked_timer
 
 from algorithms import registry
 from algorithms.health import StageCollapsed, StageSettled
 from algorithms.runtime import rows as training_rows
 from algorithms.runtime.collection import Collection
+from algorithms.runtime.evaluation import HeldOutEvaluation, rows_by_uid
 from algorithms.runtime.recording import StageRecorder
 from algorithms.runtime.records import RunRecords
 from algorithms.runtime.stages import Stage, check_plan, stage_from_dict
@@ -37,7 +34,7 @@ from algorithms.runtime.worker import PrivilegedActorRolloutRefWorker
 POLL_SECONDS = 0.05
 
 
-class PrivilegedTrainer(PPOTrainerSync):
+class PrivilegedTrainer(HeldOutEvaluation, PPOTrainerSync):
     """Runs the stages of ``config.privileged`` one after the other on the same workers."""
 
     def __init__(self, config: Any) -> None:
@@ -241,7 +238,7 @@ class PrivilegedTrainer(PPOTrainerSync):
         metrics.update(report.metrics)
         metrics.update(self.recorder.trajectories(self.global_steps, sampled, report.dropped))
         if self.collection is not None:
-            self.collection.add(self.global_steps, sampled, _rows_by_uid(self.train_dataset))
+            self.collection.add(self.global_steps, sampled, rows_by_uid(self.train_dataset))
         fields = training_rows.row_fields(
             sampled, rows, need_old_log_probs=self.algorithm.needs_old_log_probs
         )
@@ -299,55 +296,3 @@ class PrivilegedTrainer(PPOTrainerSync):
     def _compute_metrics(self, batch, metrics, timing_raw, global_steps, epoch) -> None:
         super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)
         self.recorder.step(global_steps, metrics, timing_raw)
-
-    # ------------------------------------------------------------------ evaluation
-
-    def _evaluate(self, step: int) -> None:
-        """Every view that the stage asks for, on the same held-out rows, by verl's validation."""
-        if self.stage.evaluate and self._rollout_asleep:
-            self._wake_rollout(step)
-        for view, rows in self.stage.evaluate.items():
-            started = time.time()
-            self._evaluating = (view, step)
-            self.agent_loop_manager.validation_sampling = {
-                **asdict(self.stage.sampling),
-                **dict(self.config.privileged.evaluation),
-                "pi_kind": self.config.privileged.pi_kind,
-                "view": view,
-                "source": "rollout",
-                "verify": True,
-                "seed": self.stage.seed,
-                "seed_by_step": False,
-            }
-            whole = self.val_dataloader
-            self.val_dataloader = self._heldout(rows)
-            self.recorder.evaluation_begins(view)
-            try:
-                metrics = self._validate()
-            finally:
-                self.val_dataloader = whole
-            named = {f"{view}/{name}": value for name, value in metrics.items()}
-            self.recorder.metrics("eval", step, time.time() - started, named)
-
-    def _heldout(self, rows: int | None) -> StatefulDataLoader:
-        dataset: Any = self.val_dataset
-        if rows is not None and rows < len(dataset):
-            # The same subset for every arm and seed.
-            order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))
-            dataset = Subset(dataset, sorted(order[:rows].tolist()))
-        return StatefulDataLoader(
-            dataset, batch_size=len(dataset), num_workers=0, shuffle=False, collate_fn=collate_fn
-        )
-
-    def _maybe_log_val_generations(self, inputs, outputs, scores) -> None:
-        if getattr(self, "validation_generations_logger", None) is not None:
-            super()._maybe_log_val_generations(inputs, outputs, scores)
-
-    def _dump_generations(self, inputs, outputs, gts, scores, reward_extra_infos_dict, dump_path):
-        view, step = self._evaluating
-        known = _rows_by_uid(self.val_dataset)
-        self.recorder.evaluations(view, step, inputs, outputs, reward_extra_infos_dict, known)
-
-
-def _rows_by_uid(dataset: Any) -> dict[str, dict[str, Any]]:
-    return {row["row_uid"]: row for row in dataset.dataframe}

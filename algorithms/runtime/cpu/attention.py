@@ -45,10 +45,13 @@ def packed_sdpa(
     rows = zip(*(t.float().split(lengths, dim=2) for t in (query, key, value)), strict=True)
     outputs, start = [], 0
     with torch.autocast(query.device.type, enabled=False):
-        for states in rows:
-            end = start + states[0].shape[2]
+        for row_query, row_key, row_value in rows:
+            end = start + row_query.shape[2]
             block = None if attention_mask is None else attention_mask[..., start:end, start:end]
-            outputs.append(sdpa_attention_forward(module, *states, block, **kwargs)[0])
+            attended, _ = sdpa_attention_forward(
+                module, row_query, row_key, row_value, block, **kwargs
+            )
+            outputs.append(attended)
             start = end
     return torch.cat(outputs, dim=1).to(query.dtype), None
 
