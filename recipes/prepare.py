@@ -67,9 +67,11 @@ class Job:
             records.write("dropped", *self.data.dropped)
 
     def collapsed_status(self, folder: Path) -> int:
-        """3 if an arm was stopped by an alarm, else 0."""
-        for done in (folder / "stages").glob("*.json"):
-            if json.loads(done.read_text())["collapsed"]:
+        """3 if an arm was stopped by an alarm, else 0. A control may collapse: that is a result."""
+        controls = {arm.name for arm in self.plan.arms if arm.pi != "own"}
+        for path in (folder / "stages").glob("*.json"):
+            done = json.loads(path.read_text())
+            if done["collapsed"] and done["stage"]["arm"] not in controls:
                 return COLLAPSED_STATUS
         return 0
 

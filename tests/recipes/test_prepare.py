@@ -138,12 +138,19 @@ def test_whether_there_is_a_warm_up(overrides, expected):
     assert warms_up(load("opsd_skeleton", overrides)) is expected
 
 
-def test_a_collapsed_arm_changes_the_exit_status(job, tmp_path):
+def test_a_collapsed_arm_changes_the_exit_status_and_a_collapsed_control_does_not(tmp_path):
+    job = prepare(config_of("arms=[online,gibberish]"))
     stages = tmp_path / "stages"
     stages.mkdir()
-    (stages / "online.json").write_text(json.dumps({"collapsed": None}))
+
+    def done(arm: str, collapsed: str | None) -> None:
+        content = {"collapsed": collapsed, "stage": {"arm": arm}}
+        (stages / f"{arm}-seed0.json").write_text(json.dumps(content))
+
+    done("online", None)
+    done("gibberish", "14 distinct outputs")
     assert job.collapsed_status(tmp_path) == 0
-    (stages / "offline.json").write_text(json.dumps({"collapsed": "14 distinct outputs"}))
+    done("online", "14 distinct outputs")
     assert job.collapsed_status(tmp_path) == 3
 
 
