@@ -119,11 +119,11 @@ def _format_mix(rows: list[Row], config: Any) -> list[Row]:
 
 
 def _bare_mix(rows: list[Row], config: Any) -> list[Row]:
-    """Mostly bare statements of the target families; a quarter still with the skeleton."""
+    """Bare statements of the target families; half of them also with the skeleton."""
     target = [r for r in rows if _is_target(r)]
     return [
         *(_viewed(r, "student") for r in target),
-        *(_viewed(r, "teacher") for r in target[::4]),
+        *(_viewed(r, "teacher") for r in target[::2]),
     ]
 
 

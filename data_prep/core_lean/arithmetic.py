@@ -124,18 +124,14 @@ def length_plus(p: Pick) -> Theorem:
 
 
 def mod(p: Pick) -> Theorem:
-    """The modulus, added on either side, drops out."""
+    """The modulus, once added, drops out."""
     (a,), m = p.names(VARIABLES, 1), p.number(3, 20)
     rest = p.number(1, m - 1)
-    total, leaf = (
-        (f"({a} + {m})", f"Nat.add_mod_right {a} {m}"),
-        (f"({m} + {a})", f"Nat.add_mod_left {m} {a}"),
-    )[p.variant % 2]
     return Theorem(
         f"({a} : Nat) ({p.h(1)} : {a} % {m} = {rest})",
-        f"{total} % {m} = {rest}",
+        f"({a} + {m}) % {m} = {rest}",
         (
-            Have(p.h(2), f"{total} % {m} = {a} % {m}", leaf),
+            Have(p.h(2), f"({a} + {m}) % {m} = {a} % {m}", f"Nat.add_mod_right {a} {m}"),
             f"  rw [{p.h(2)}, {p.h(1)}]",
         ),
     )

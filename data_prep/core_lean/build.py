@@ -19,7 +19,7 @@ SOURCE = "core_lean"
 TARGETS: tuple[Family, ...] = (*arithmetic.FAMILIES, *logic.FAMILIES)
 EASY: tuple[Family, ...] = easy.FAMILIES
 # Rows of each family: of the trained form in each split, and of the new form.
-EASY_ROWS, WARMUP_ROWS, TRAIN_ROWS, SEEN_ROWS, NEW_ROWS = 16, 24, 20, 11, 4
+EASY_ROWS, WARMUP_ROWS, TRAIN_ROWS, SEEN_ROWS, NEW_ROWS = 16, 24, 20, 12, 3
 MAX_DRAWS = 2000
 
 # Automation that proves most statements without a step. The prompt names the rule; rows carry

@@ -62,14 +62,13 @@ def conj_apply(p: Pick) -> Theorem:
 
 
 def or_resolve(p: Pick) -> Theorem:
-    """One side of a disjunction is false, the other implies the goal."""
+    """The left side of a disjunction is false, the right one implies the goal."""
     binder, (x, y, z) = _facts(p, 3)
-    false, true, leaf = ((x, y, "resolve_left"), (y, x, "resolve_right"))[p.variant % 2]
     return Theorem(
-        f"{binder} ({p.h(1)} : {x} ∨ {y}) ({p.h(2)} : ¬ {false}) ({p.h(3)} : {true} → {z})",
+        f"{binder} ({p.h(1)} : {x} ∨ {y}) ({p.h(2)} : ¬ {x}) ({p.h(3)} : {y} → {z})",
         z,
         (
-            Have(p.h(4), true, f"{p.h(1)}.{leaf} {p.h(2)}"),
+            Have(p.h(4), y, f"{p.h(1)}.resolve_left {p.h(2)}"),
             f"  exact {p.h(3)} {p.h(4)}",
         ),
     )
@@ -89,13 +88,12 @@ def or_conj(p: Pick) -> Theorem:
 
 
 def iff(p: Pick) -> Theorem:
-    """An equivalence, used in the direction that is needed."""
+    """An equivalence, used from left to right."""
     binder, (x, y, z) = _facts(p, 3)
-    equivalence, leaf = ((f"{x} ↔ {y}", "mp"), (f"{y} ↔ {x}", "mpr"))[p.variant % 2]
     return Theorem(
-        f"{binder} ({p.h(1)} : {equivalence}) ({p.h(2)} : {y} → {z}) ({p.h(3)} : {x})",
+        f"{binder} ({p.h(1)} : {x} ↔ {y}) ({p.h(2)} : {y} → {z}) ({p.h(3)} : {x})",
         z,
-        (Have(p.h(4), y, f"{p.h(1)}.{leaf} {p.h(3)}"), f"  exact {p.h(2)} {p.h(4)}"),
+        (Have(p.h(4), y, f"{p.h(1)}.mp {p.h(3)}"), f"  exact {p.h(2)} {p.h(4)}"),
     )
 
 
@@ -143,13 +141,13 @@ def cases(p: Pick) -> Theorem:
     """A function on booleans: one value is given, the other follows."""
     (f,), (b,), c = p.names(FUNCTIONS, 1), p.names(("a", "b", "c", "d"), 1), p.number(2, 99)
     given, other = (("true", "false"), ("false", "true"))[p.variant % 2]
-    ends = {given: p.h(1), other: p.h(3)}
+    ends = {given: p.h(2), other: p.h(3)}
     return Theorem(
-        f"({f} : Bool → Nat) ({p.h(1)} : {f} {given} = {c}) "
-        f"({p.h(2)} : {f} {other} = {f} {given}) ({b} : Bool)",
+        f"({f} : Bool → Nat) ({p.h(1)} : {f} {other} = {f} {given}) "
+        f"({p.h(2)} : {f} {given} = {c}) ({b} : Bool)",
         f"{f} {b} = {c}",
         (
-            Have(p.h(3), f"{f} {other} = {c}", f"{p.h(2)}.trans {p.h(1)}"),
+            Have(p.h(3), f"{f} {other} = {c}", f"{p.h(1)}.trans {p.h(2)}"),
             f"  cases {b} with",
             f"  | true => exact {ends['true']}",
             f"  | false => exact {ends['false']}",
@@ -161,13 +159,13 @@ def cases_not(p: Pick) -> Theorem:
     """The same under a negation: the two ends change places."""
     (f,), (b,), c = p.names(FUNCTIONS, 1), p.names(("a", "b", "c", "d"), 1), p.number(2, 99)
     given, other = (("true", "false"), ("false", "true"))[p.variant % 2]
-    ends = {given: p.h(3), other: p.h(1)}
+    ends = {given: p.h(3), other: p.h(2)}
     return Theorem(
-        f"({f} : Bool → Nat) ({p.h(1)} : {f} {given} = {c}) "
-        f"({p.h(2)} : {f} {other} = {f} {given}) ({b} : Bool)",
+        f"({f} : Bool → Nat) ({p.h(1)} : {f} {other} = {f} {given}) "
+        f"({p.h(2)} : {f} {given} = {c}) ({b} : Bool)",
         f"{f} (!{b}) = {c}",
         (
-            Have(p.h(3), f"{f} {other} = {c}", f"{p.h(2)}.trans {p.h(1)}"),
+            Have(p.h(3), f"{f} {other} = {c}", f"{p.h(1)}.trans {p.h(2)}"),
             f"  cases {b} with",
             f"  | true => exact {ends['true']}",
             f"  | false => exact {ends['false']}",

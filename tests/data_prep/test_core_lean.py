@@ -32,8 +32,9 @@ def some(split: str, **info):
 
 def test_counts():
     assert len(SPLITS["train"]) >= 250 and len(SPLITS["heldout"]) >= 200
-    assert 80 <= len(some("warmup", role="target")) <= 120
-    assert 45 <= len(some("heldout", structure="new")) <= 60
+    assert len(some("warmup", role="target")) >= 250
+    assert len(some("heldout", structure="seen")) >= 150
+    assert len(some("heldout", structure="new")) >= 40
     assert len(TARGETS) >= 10
 
 
@@ -105,7 +106,7 @@ def test_generating_again_gives_the_same_bytes(tmp_path):
     for split in core_lean.SPLITS:
         bundled = (build.Path(core_lean.__file__).parent / f"{split}.jsonl").read_bytes()
         assert (tmp_path / f"{split}.jsonl").read_bytes() == bundled
-        assert len(bundled) < 400_000
+        assert len(bundled) < 500_000
 
 
 def test_a_family_that_runs_out_of_statements_is_named():

@@ -73,11 +73,11 @@ def test_format_mix_shows_easy_rows_in_either_view_and_target_rows_with_pi(built
     assert {row["uid"] for row in rows} == {row["uid"] for row in core_lean.load("warmup")}
 
 
-def test_bare_mix_is_target_rows_mostly_without_pi(built):
+def test_bare_mix_is_target_rows_and_half_of_them_with_pi_too(built):
     rows = built.warmup[1]
     count = {v: sum(row["extra_info"]["view"] == v for row in rows) for v in ("student", "teacher")}
     assert all(row["extra_info"]["role"] == "target" for row in rows)
-    assert count["teacher"] == -(-count["student"] // 4)
+    assert count["teacher"] == -(-count["student"] // 2)
 
 
 def test_warm_up_rows_are_no_training_rows_and_no_held_out_rows(built):
