@@ -42,7 +42,7 @@ ONE_OF: dict[str, tuple[Any, ...]] = {
 # Keys whose default is null, and what else they may be.
 WHOLE_OR_NULL = ("data.train_rows", "data.eval_rows", "ranks")
 TEXT_OR_NULL = ("data.warmup",)
-MAY_BE_EMPTY = ("arms",)
+MAY_BE_EMPTY = ("arms", "data.without_gold")
 
 
 def problems(values: dict[str, Any], defaults: dict[str, Any]) -> Iterator[str]:
@@ -92,7 +92,7 @@ def _compare_list(value: Any, default: list[Any], key: str) -> Iterator[str]:
     if not value and key not in MAY_BE_EMPTY:
         yield f"{key} is empty: give at least one"
     for element in value:
-        yield from _compare(element, default[0], f"{key}[]")
+        yield from _compare(element, default[0] if default else "", f"{key}[]")
 
 
 def _wanted(value: Any, default: Any, key: str) -> str | None:

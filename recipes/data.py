@@ -25,6 +25,7 @@ from data_prep.schema import read_rows
 from recipes.config import ConfigError
 
 Row = dict[str, Any]
+GOLD = "gold_solution"
 
 
 @dataclass
@@ -36,6 +37,10 @@ class RunData:
     warmup: list[list[Row]]
     dropped: list[dict[str, Any]] = field(default_factory=list)
     longest: dict[str, int] = field(default_factory=dict)
+
+    def with_gold(self) -> list[Row]:
+        """The training rows that have a gold proof: what SFT can use."""
+        return [row for row in self.train if any(e["kind"] == GOLD for e in row["privileged"])]
 
 
 def load(name: str | None, split: str) -> list[Row]:
@@ -64,7 +69,13 @@ def build(config: Any, tokenizer: Any, warm_up: bool) -> RunData:
     heldout = _first(load(config.data.eval, "heldout"), config.data.eval_rows)
     warm = load(config.data.warmup, "warmup") if warm_up else []
     leak.check_disjoint([*train, *warm], heldout)
-    data = RunData(_with_controls(train), heldout, [])
+    without = set(config.data.without_gold)
+    _check_families(without, train)
+    data = RunData(
+        [_withheld(row, without) for row in _with_controls(train)],
+        [_withheld(row, without) for row in heldout],
+        [],
+    )
     if warm_up:
         data.warmup = [_mix(warm, phase.mix, config) for phase in config.warmup.phases]
     sampling = Sampling(
@@ -83,6 +94,28 @@ def chat_kwargs(config: Any) -> dict[str, Any]:
     """What verl gives to the chat template beside the messages (``enable_thinking`` and such)."""
     given = OmegaConf.select(config, "verl.data.apply_chat_template_kwargs") or {}
     return {str(name): value for name, value in given.items()}
+
+
+def _check_families(families: set[str], rows: Sequence[Row]) -> None:
+    known = {str(row["extra_info"].get("family")) for row in rows}
+    if families - known:
+        raise ConfigError(
+            f"data.without_gold: no training row is of family {', '.join(sorted(families - known))}"
+            f"; known: {', '.join(sorted(known))}"
+        )
+
+
+def _withheld(row: Row, families: set[str]) -> Row:
+    """The row, without its gold proof where its family is to have none; marked either way."""
+    if not families:
+        return row
+    has_gold = row["extra_info"].get("family") not in families
+    kinds = row["privileged"] if has_gold else [e for e in row["privileged"] if e["kind"] != GOLD]
+    return {
+        **row,
+        "privileged": kinds,
+        "extra_info": {**row["extra_info"], "has_gold": has_gold},
+    }
 
 
 def _template(config: Any) -> dict[str, str]:
@@ -179,7 +212,7 @@ def _fitting(
 def write(data: RunData, folder: Path) -> dict[str, str]:
     """The parquet files that the stages read, by role."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = {"train": data.train, "eval": data.heldout}
+    files = {"train": data.train, "train_gold": data.with_gold(), "eval": data.heldout}
     files |= {f"warmup_{i}": rows for i, rows in enumerate(data.warmup)}
     paths = {}
     for role, rows in files.items():

@@ -51,8 +51,10 @@ def _allocator() -> dict[str, str]:
     library = Path(ray.origin).parent / "core" / "libjemalloc.so" if ray and ray.origin else None
     if sys.platform == "linux" and library is not None and library.exists():
         preload = [str(library), *filter(None, [os.environ.get("LD_PRELOAD")])]
-        keep = "dirty_decay_ms:-1,muzzy_decay_ms:-1,narenas:2,oversize_threshold:0"
-        return {"LD_PRELOAD": ":".join(preload), "MALLOC_CONF": keep}
+        # Kept for a step, not for ever: trainer and rollout take turns with the memory.
+        keep = "dirty_decay_ms:10000,muzzy_decay_ms:0,background_thread:true"
+        reuse = "narenas:2,oversize_threshold:0"
+        return {"LD_PRELOAD": ":".join(preload), "MALLOC_CONF": f"{keep},{reuse}"}
     return {
         "MALLOC_ARENA_MAX": "2",
         "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),

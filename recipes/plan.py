@@ -143,7 +143,7 @@ def _arm_stages(config: Any, arm: Arm, seed: int, files: dict[str, str], start: 
     common: dict[str, Any] = {
         "arm": arm.name,
         "seed": seed,
-        "data": files["train"],
+        "data": files["train_gold" if arm.source == "given" else "train"],
         "steps": config.steps,
         "batch_size": config.batch_size,
         "optimiser": {"lr": config.learning_rate},

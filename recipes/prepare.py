@@ -102,6 +102,7 @@ def prepare(config: Any) -> Job:
         _check_template(config, tokenizer, data)
         placeholder = {
             "train": "train",
+            "train_gold": "train_gold",
             "eval": "eval",
             **{f"warmup_{i}": f"warmup_{i}" for i in range(len(data.warmup))},
             **{f"collected_{s}": f"collected_{s}" for s in config.seeds},
@@ -114,7 +115,7 @@ def prepare(config: Any) -> Job:
         raise
     except (ValueError, registry.UnknownAlgorithm, registry.BrokenAlgorithm) as error:
         raise ConfigError(str(error)) from error
-    _check_arithmetic(config, data)
+    _check_arithmetic(config, data, plan)
     return Job(config, data, plan, model_path, _verifier(data), tokenizer)
 
 
@@ -151,12 +152,19 @@ def _check_template(config: Any, tokenizer: Any, data: run_data.RunData) -> None
     )
 
 
-def _check_arithmetic(config: Any, data: run_data.RunData) -> None:
+def _check_arithmetic(config: Any, data: run_data.RunData, plan: Plan) -> None:
     for name, rows in (("data.train", data.train), *(("data.warmup", w) for w in data.warmup)):
         if len(rows) < config.batch_size:
             raise ConfigError(
                 f"{name} has {len(rows)} rows, fewer than batch_size={config.batch_size}: lower it"
             )
+    given = [arm.name for arm in plan.arms if arm.source == "given"]
+    if given and len(data.with_gold()) < config.batch_size:
+        raise ConfigError(
+            f"arm {given[0]!r} needs gold proofs, and {len(data.with_gold())} training rows have "
+            f"one, fewer than batch_size={config.batch_size}: add them to the data (privileged "
+            f"kind {run_data.GOLD!r}), or leave the arm out"
+        )
     if config.reward_weight > 0 and config.samples_per_prompt < 2:
         raise ConfigError(
             "reward_weight > 0 centres rewards within a group: set samples_per_prompt to 2 or more"

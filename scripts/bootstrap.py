@@ -92,6 +92,8 @@ def ensure(wanted: frozenset[str]) -> None:
     stamp = {"inputs": _inputs_hash(), "extras": sorted(extras), "present": sorted(present)}
     STAMP.write_text(json.dumps(stamp) + "\n")
     print(f"Installed in {time.monotonic() - start:.0f} s", flush=True)
+    if "cpu" in present:
+        _compile_in_background()
 
 
 def _installed() -> frozenset[str]:
@@ -254,6 +256,20 @@ def _install_set(installer: Installer, extras: frozenset[str]) -> None:
             raise
         print(f"{installer.name} failed (see {LOG}), trying again with pip", flush=True)
         _pip().run(*arguments)
+
+
+def _compile_in_background() -> None:
+    """Compile what a run imports while Lean and the model are being fetched: otherwise the first
+    run's ten processes would all compile the same modules, each for itself."""
+    code = "import algorithms.runtime.trainer, algorithms.runtime.sampling"
+    with LOG.open("a") as log:
+        subprocess.Popen(
+            [str(PYTHON), "-c", code],
+            env={**os.environ, "VERL_PLATFORM": "cpu"},
+            cwd=VENV,
+            stdout=log,
+            stderr=log,
+        )
 
 
 def _remove_misfits(installer: Installer) -> None:

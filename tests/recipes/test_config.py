@@ -21,6 +21,7 @@ PROFILES = sorted(path.stem for path in (CONF / "profile").glob("*.yaml"))
 RECIPES = sorted(p.stem for p in CONF.glob("*.yaml") if not p.stem.startswith("quick_"))
 FILES = {
     "train": "train.parquet",
+    "train_gold": "train_gold.parquet",
     "eval": "eval.parquet",
     "warmup_0": "w0.parquet",
     "warmup_1": "w1.parquet",

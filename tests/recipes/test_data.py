@@ -176,3 +176,19 @@ def test_an_unknown_mix_is_refused(demo_tokenizer):
     config = config_of("warmup.phases=[{steps: 1, learning_rate: 1.0e-5, mix: fromat}]")
     with pytest.raises(ConfigError, match="no mix 'fromat'; known: format, bare"):
         run_data.build(config, demo_tokenizer, warm_up=True)
+
+
+def test_families_without_gold_proofs_keep_their_skeletons(demo_tokenizer):
+    config = config_of("data.without_gold=[iff,dvd]", "data.train_rows=null")
+    rows = run_data.build(config, demo_tokenizer, warm_up=False)
+    lacking = [row for row in rows.train if privileged(row, "gold_solution") is None]
+    assert {row["extra_info"]["family"] for row in lacking} == {"iff", "dvd"}
+    assert all(privileged(row, "skeleton") for row in lacking)
+    assert len(rows.with_gold()) == len(rows.train) - len(lacking) > 0
+    for row in [*rows.train, *rows.heldout]:
+        assert row["extra_info"]["has_gold"] is (row["extra_info"]["family"] not in ("iff", "dvd"))
+
+
+def test_a_family_that_is_not_there_is_named(demo_tokenizer):
+    with pytest.raises(ConfigError, match=r"no training row is of family abc; known: .*iff"):
+        run_data.build(config_of("data.without_gold=[abc]"), demo_tokenizer, warm_up=False)

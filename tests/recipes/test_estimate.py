@@ -13,7 +13,14 @@ from recipes.estimate import memory_estimate, parameter_count
 from recipes.plan import build_plan
 
 MILLIONS = 135_000_000
-FILES = {"train": "t", "eval": "e", "warmup_0": "w", "warmup_1": "w", "collected_0": "c"}
+FILES = {
+    "train": "t",
+    "train_gold": "g",
+    "eval": "e",
+    "warmup_0": "w",
+    "warmup_1": "w",
+    "collected_0": "c",
+}
 
 
 def estimate(*overrides: str, profile: str = "cpu") -> tuple[str, list[float]]:

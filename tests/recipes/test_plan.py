@@ -28,7 +28,13 @@ def config_of(*overrides: str) -> Any:
 
 def plan_of(*overrides: str, warm_up: bool = True) -> Plan:
     config = config_of(*overrides)
-    files = {"train": "train", "eval": "eval", "warmup_0": "w0", "warmup_1": "w1"}
+    files = {
+        "train": "train",
+        "train_gold": "train_gold",
+        "eval": "eval",
+        "warmup_0": "w0",
+        "warmup_1": "w1",
+    }
     files |= {f"collected_{seed}": f"collected-{seed}" for seed in config.seeds}
     return build_plan(config, files, warm_up)
 

@@ -213,3 +213,9 @@ def test_a_rollout_engine_that_cannot_run_is_named_before_the_start(monkeypatch,
     monkeypatch.setattr("recipes.verl_settings.find_spec", lambda name: found)
     with pytest.raises(ConfigError, match=message):
         prepare(config_of(f"rollout={missing or 'sglang'}"))
+
+
+def test_sft_without_gold_proofs_is_named_before_the_start():
+    families = "[bool,cases,chain,compose,conj,dvd,exists,iff,induction,le,length,mod,mul_comm,or]"
+    with pytest.raises(ConfigError, match="arm 'sft_gold' needs gold proofs, and 0 training rows"):
+        prepare(config_of("arms=[sft_gold]", f"data.without_gold={families}"))
