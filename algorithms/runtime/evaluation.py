@@ -43,7 +43,7 @@ class HeldOutEvaluation:
             finally:
                 self.val_dataloader = whole
             named = {f"{view}/{name}": value for name, value in metrics.items()}
-            self.recorder.metrics("eval", step, time.time() - started, named)
+            self.recorder.metrics("eval", step, time.time() - started, named, view)
 
     def _heldout(self, rows: int | None) -> StatefulDataLoader:
         dataset: Any = self.val_dataset

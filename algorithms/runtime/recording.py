@@ -29,11 +29,17 @@ class StageRecorder:
         self.records.event(kind, message, **self.where, step=step)
 
     def metrics(
-        self, phase: str, step: int, seconds: float | None, values: Mapping[str, Any]
+        self,
+        phase: str,
+        step: int,
+        seconds: float | None,
+        values: Mapping[str, Any],
+        view: str | None = None,
     ) -> None:
-        """Numbers only: verl's metrics hold other things too."""
+        """Numbers only: verl's metrics hold other things too. ``view`` is the one evaluated."""
         numbers = {k: v for k, v in values.items() if _is_number(v)}
         line = {"phase": phase, "step": step, "time": time.time(), "seconds": seconds}
+        line |= {"stage": self.stage.name, **({"view": view} if view else {})}
         self.records.write("metrics", {**self.where, **line, "metrics": numbers})
 
     def step(

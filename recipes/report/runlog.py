@@ -25,9 +25,9 @@ WHOLE_STEP = "timing/step"  # the sum of the other timings
 
 @dataclass
 class Metrics:
-    """metrics.jsonl, the last record of each (arm, seed, phase, step)."""
+    """metrics.jsonl, the last record of each (arm, seed, phase, step, stage and view)."""
 
-    records: dict[tuple[str, int, str, int], Row] = field(default_factory=dict)
+    records: dict[tuple[str, int, str, int, str], Row] = field(default_factory=dict)
 
     @classmethod
     def read(cls, rows: Iterable[Row]) -> Metrics:
@@ -37,7 +37,9 @@ class Metrics:
             if "phase" in row:
                 key = (text_of(row, "arm"), int_of(row, "seed"), text_of(row, "phase"))
                 values = row.get("metrics")
-                table.records[(*key, int_of(row, "step"))] = {
+                # A warm-up has several stages, an evaluation two views, of the same steps.
+                part = f"{text_of(row, 'stage')}/{text_of(row, 'view')}"
+                table.records[(*key, int_of(row, "step"), part)] = {
                     "seconds": number_of(row, "seconds"),
                     "time": number_of(row, "time"),
                     "metrics": values if isinstance(values, dict) else {},
@@ -63,7 +65,7 @@ class Metrics:
     def curves(self, arm: str) -> dict[str, list[dict[str, float]]]:
         """Per curve a list of {step, value, low, high, seeds}: mean, least and most over seeds."""
         found: dict[str, dict[int, dict[int, float]]] = {name: {} for name in CURVES}
-        for (name, seed, phase, step), record in self.records.items():
+        for (name, seed, phase, step, _), record in self.records.items():
             if name != arm or phase in NOT_TRAINING:
                 continue
             for curve, metric in CURVES.items():
@@ -75,7 +77,7 @@ class Metrics:
     def phases(self) -> list[dict[str, Any]]:
         """Seconds and records by phase, with the parts that `timing/*` metrics tell apart."""
         phases: dict[str, dict[str, Any]] = {}
-        for (arm, _, phase, _), record in self.records.items():
+        for (arm, _, phase, _, _), record in self.records.items():
             blank = {"phase": phase, "seconds": 0.0, "records": 0, "parts": {}, "arms": {}}
             entry = phases.setdefault(phase, blank)
             seconds = record["seconds"] or 0.0
