@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaModel, MistralConfig, MistralModel
@@ -9,16 +11,21 @@ from transformers import LlamaConfig, LlamaModel, MistralConfig, MistralModel
 from algorithms.runtime.cpu.attention import BOUNDARIES, NAME, register_attention
 
 LENGTHS = (7, 1, 12, 5)
-SIZES = dict(
-    vocab_size=31, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-    num_attention_heads=4, num_key_value_heads=2, initializer_range=0.3,
-)  # fmt: skip
+SIZES: dict[str, Any] = {
+    "vocab_size": 31,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "initializer_range": 0.3,
+}
 
 
 def build(sliding: bool, attention: str) -> torch.nn.Module:
     register_attention()
     torch.manual_seed(0)
-    config = MistralConfig(**SIZES, sliding_window=4) if sliding else LlamaConfig(**SIZES)
+    config: Any = MistralConfig(**SIZES, sliding_window=4) if sliding else LlamaConfig(**SIZES)
     config._attn_implementation = attention
     return (MistralModel if sliding else LlamaModel)(config)
 
