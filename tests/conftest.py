@@ -15,21 +15,25 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("WANDB_MODE", "disabled")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what cannot run here, saying why, and tell pytest-xdist what has to run one by one."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Ray's runs want the machine for themselves, the others can share it: two calls of pytest."""
+    parser.addoption(
+        "--e2e", choices=("skip", "only"), help="leave out the tests that start Ray, or all others"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose what ``--e2e`` asks for, and skip what cannot run here, saying why."""
     _skip_without_vllm(items)
-    # Ray's runs are the longest and each wants most of the machine: one after the other, at first.
-    items.sort(key=lambda item: "e2e" not in item.keywords)
+    wanted = config.getoption("--e2e")
+    if wanted is None:
+        return
+    chosen, left_out = [], []
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-
-
-def _group(item: pytest.Item) -> str:
-    """Tests that share a process under ``--dist loadgroup``: by their costliest resource."""
-    for resource in ("e2e", "lean"):
-        if resource in item.keywords:
-            return resource
-    return item.path.stem
+        fits = ("e2e" in item.keywords) == (wanted == "only")
+        (chosen if fits else left_out).append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = chosen
 
 
 def _skip_without_vllm(items: list[pytest.Item]) -> None:
