@@ -128,7 +128,7 @@ def test_the_same_configuration_writes_the_same_bytes(built, demo_tokenizer, tmp
     again = run_data.build(config_of(), demo_tokenizer, warm_up=True)
     one = run_data.write(built, tmp_path / "one")
     two = run_data.write(again, tmp_path / "two")
-    assert one.keys() == two.keys() == {"train", "eval", "warmup_0", "warmup_1"}
+    assert one.keys() == two.keys() == {"train", "train_gold", "eval", "warmup_0", "warmup_1"}
     for role, path in one.items():
         assert Path(path).read_bytes() == Path(two[role]).read_bytes(), role
 

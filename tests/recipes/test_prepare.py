@@ -218,4 +218,6 @@ def test_a_rollout_engine_that_cannot_run_is_named_before_the_start(monkeypatch,
 def test_sft_without_gold_proofs_is_named_before_the_start():
     families = "[bool,cases,chain,compose,conj,dvd,exists,iff,induction,le,length,mod,mul_comm,or]"
     with pytest.raises(ConfigError, match="arm 'sft_gold' needs gold proofs, and 0 training rows"):
-        prepare(config_of("arms=[sft_gold]", f"data.without_gold={families}"))
+        prepare(
+            config_of("arms=[sft_gold]", "data.train_rows=null", f"data.without_gold={families}")
+        )

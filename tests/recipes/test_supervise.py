@@ -165,6 +165,8 @@ def test_ctrl_c_stops_the_child(child, tmp_path, stubborn, monkeypatch):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        # A shell's background job ignores the signal, and its children with it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         pid = _wait_for(folder / "pid")
