@@ -46,6 +46,7 @@ class PrivilegedTrainer(HeldOutEvaluation, PPOTrainerSync):
         self.save_every = config.trainer.save_freq
         self.records = RunRecords(self.run_folder)
         self.stage: Stage = self.stages[0]
+        self.settled = False
         with open_dict(config):
             # verl's loop reads these; each stage sets its own.
             config.trainer.val_before_train = False
@@ -102,7 +103,7 @@ class PrivilegedTrainer(HeldOutEvaluation, PPOTrainerSync):
     def _run_stage(self, stage: Stage, agent_loop_manager: Any) -> None:
         started = time.time()
         self._begin_stage(stage)
-        collapsed, settled = None, False
+        collapsed = None
         try:
             if stage.steps > self.global_steps:
                 super().fit(agent_loop_manager)
@@ -110,12 +111,11 @@ class PrivilegedTrainer(HeldOutEvaluation, PPOTrainerSync):
             collapsed = str(collapse)
             self.recorder.event("collapse", collapsed, self.global_steps)
         except StageSettled as end:
-            settled = True
             self.recorder.event("warning", str(end), self.global_steps)
         self._evaluate(min(self.global_steps, stage.steps) if collapsed else stage.steps)
         if self.collection is not None:
             self.collection.finish()
-        self._write_done(stage, time.time() - started, collapsed, settled)
+        self._write_done(stage, time.time() - started, collapsed)
 
     def _begin_stage(self, stage: Stage) -> None:
         self.stage = stage
@@ -147,7 +147,7 @@ class PrivilegedTrainer(HeldOutEvaluation, PPOTrainerSync):
         )
         sampling = {**asdict(stage.sampling), "seed": stage.seed, "seed_by_step": True}
         self.agent_loop_manager.sampling = sampling
-        self.global_steps = 0
+        self.global_steps, self.settled = 0, False
         if stage.phase != "collect":
             super()._load_checkpoint()
         if self.global_steps:
@@ -195,10 +195,8 @@ class PrivilegedTrainer(HeldOutEvaluation, PPOTrainerSync):
     def _finished(self, stage: Stage) -> bool:
         return self._done_file(stage.name).exists()
 
-    def _write_done(
-        self, stage: Stage, seconds: float, collapsed: str | None, settled: bool
-    ) -> None:
-        if stage.steps and stage.phase != "collect" and not (collapsed or settled):
+    def _write_done(self, stage: Stage, seconds: float, collapsed: str | None) -> None:
+        if stage.steps and stage.phase != "collect" and not (collapsed or self.settled):
             weights = self._checkpoints(stage) / f"global_step_{stage.steps}" / "actor"
             for optimiser_state in weights.glob("optim_*.pt"):
                 optimiser_state.unlink()  # the stage is over: only its weights are needed
@@ -257,12 +255,7 @@ class PrivilegedTrainer(HeldOutEvaluation, PPOTrainerSync):
             raise StageCollapsed(alarm)
         if alarm:
             self.recorder.event("warning", alarm, self.global_steps)
-        if self._nothing_to_learn(update):
-            raise StageSettled(
-                "every gradient is exactly zero: the teacher has the student's weights and sees "
-                f"the student's prompts. Stopped after step {self.global_steps} of "
-                f"{self.stage.steps}, since the others would change nothing"
-            )
+        self.settled = self._nothing_to_learn(update)
         return batch
 
     def _nothing_to_learn(self, update: dict[str, float]) -> bool:
@@ -296,3 +289,9 @@ class PrivilegedTrainer(HeldOutEvaluation, PPOTrainerSync):
     def _compute_metrics(self, batch, metrics, timing_raw, global_steps, epoch) -> None:
         super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)
         self.recorder.step(global_steps, metrics, timing_raw)
+        if self.settled:
+            raise StageSettled(
+                "every gradient is exactly zero: the teacher has the student's weights and sees "
+                f"the student's prompts. Stopped after step {global_steps} of {self.stage.steps}, "
+                "since the others would change nothing"
+            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tiny import save_model
+from tiny_model import save_model
 from transformers import AutoTokenizer
 
 from algorithms.runtime.prompts import privileged_content, row_views

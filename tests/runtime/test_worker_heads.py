@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-import tiny
+import tiny_model
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
@@ -15,7 +15,7 @@ PROMPT = torch.tensor([[5, 6, 7, 8]])
 
 @pytest.fixture
 def model(tmp_path):
-    return AutoModelForCausalLM.from_pretrained(tiny.save_model(tmp_path, tied=False)).eval()
+    return AutoModelForCausalLM.from_pretrained(tiny_model.save_model(tmp_path, tied=False)).eval()
 
 
 def test_a_plain_linear_head_is_taken(model):
@@ -23,7 +23,7 @@ def test_a_plain_linear_head_is_taken(model):
 
 
 def test_a_biased_head_is_refused(model):
-    model.lm_head = nn.Linear(32, tiny.VOCAB, bias=True)
+    model.lm_head = nn.Linear(32, tiny_model.VOCAB, bias=True)
     with pytest.raises(UnsupportedModel, match="bias"):
         check_head(model)
 

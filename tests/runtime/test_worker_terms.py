@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import tiny
+import tiny_model
 import torch
 from scenarios import LOPSIDED, MIXTURE, SCENARIOS, TERMS, double_model, oracle
 
@@ -48,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Models: two students and, with other weights, their frozen teachers."""
     folder = tmp_path_factory.mktemp("worker")
     for seed, name in enumerate(("tied", "tied teacher", "untied", "untied teacher")):
-        tiny.save_model(folder / name, tied=name.startswith("tied"), seed=seed)
+        tiny_model.save_model(folder / name, tied=name.startswith("tied"), seed=seed)
     return folder
 
 
@@ -249,7 +250,7 @@ def test_rotation_spares_the_weights_of_other_stages(lifecycle):
 
 def test_a_frozen_teacher_is_its_own_weights_and_stays(lifecycle):
     assert torch.equal(lifecycle["hidden frozen"], lifecycle["hidden first"])
-    assert lifecycle["head frozen"].shape == (tiny.VOCAB, 32)
+    assert lifecycle["head frozen"].shape == (tiny_model.VOCAB, 32)
     assert lifecycle["moved"] == [False, True]
     assert torch.equal(lifecycle["hidden frozen"], lifecycle["hidden frozen, later"])
 

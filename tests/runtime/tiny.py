@@ -1,42 +1,15 @@
-"""A tiny real model and a worker around it, without Ray: what the runtime tests train."""
+"""A worker around a tiny real model, without Ray: what the runtime tests train."""
 
 from __future__ import annotations
 
 import os
 import socket
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("VERL_PLATFORM", "cpu")
 
 import torch
 from tensordict import TensorDict
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-VOCAB = 61
-
-
-def save_model(folder: Path, *, tied: bool = True, seed: int = 0) -> str:
-    """A 2-layer Llama with its tokenizer, in ``folder``."""
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=VOCAB, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=tied,
-        max_position_embeddings=256, initializer_range=0.3,
-        bos_token_id=None, eos_token_id=1, pad_token_id=0,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
-    vocabulary = {f"w{i}": i for i in range(2, VOCAB)} | {"<pad>": 0, "<eos>": 1}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        eos_token="<eos>",
-        pad_token="<pad>",
-        chat_template="{% for m in messages %}{{ m['content'] }} {% endfor %}",
-    ).save_pretrained(folder)
-    return str(folder)
 
 
 def free_port() -> str:

@@ -1,0 +1,151 @@
+"""Synthetic run folders whose figures are known in advance, and the report on them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recipes.report import write_report
+
+FAMILIES = [f"family{i}" for i in range(10)]
+PROBLEMS = 200  # 20 a family, of which 5 of new structure
+BASE = {f"p{i:03d}": i % 5 < 2 for i in range(PROBLEMS)}  # 40 %
+
+
+def family(uid: str) -> str:
+    return FAMILIES[int(uid[1:]) % 10]
+
+
+def structure(uid: str) -> str:
+    return "new" if int(uid[1:]) >= 150 else "seen"
+
+
+def arm(name: str, **changes: Any) -> dict[str, Any]:
+    entry = {
+        "name": name,
+        "algorithm": "opsd",
+        "sampling": "online",
+        "teacher": "frozen",
+        "pi": "skeleton",
+        "seeds": [0],
+        "steps": 20,
+        "description": f"arm {name}",
+    }
+    return entry | changes
+
+
+class RunWriter:
+    """Writes a run folder as the trainer does."""
+
+    def __init__(self, path: Path, arms: list[dict[str, Any]], **plan: Any) -> None:
+        self.path = path
+        path.mkdir(parents=True)
+        whole = {
+            "recipe": "opsd_skeleton",
+            "arms": arms,
+            "warmup": {"enabled": True, "steps": 86, "rows": 200, "why": "it cannot answer at all"},
+            "heldout": {"n": PROBLEMS, "new_structure": 50},
+            "tactic_policy": "Core tactics count; sorry and native_decide do not.",
+        }
+        (path / "plan.json").write_text(json.dumps(whole | plan))
+        (path / "config.yaml").write_text("seed: 0\nverifier:\n  banned_words: [sorry, axiom]\n")
+        (path / "versions.json").write_text('{"verl": "0.9.1", "python": "3.11", "machine": {}}')
+
+    def line(self, name: str, row: dict[str, Any]) -> None:
+        with (self.path / f"{name}.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def evaluate(
+        self,
+        arm: str,
+        passed: dict[str, bool],
+        *,
+        step: int = 0,
+        seed: int = 0,
+        view: str = "student",
+        sample: int = 0,
+        response: str | None = None,
+        **extra: Any,
+    ) -> None:
+        rows = [
+            {
+                "arm": arm,
+                "seed": seed,
+                "step": step,
+                "view": view,
+                "uid": uid,
+                "family": family(uid),
+                "structure": structure(uid),
+                "sample": sample,
+                "response": f"by omega {arm} {uid}" if response is None else response,
+                "passed": ok,
+                "score": float(ok),
+                "reason": "" if ok else "error",
+                "feedback": "" if ok else "error: linarith failed",
+            }
+            | extra
+            for uid, ok in passed.items()
+        ]
+        with (self.path / "evaluations.jsonl").open("a") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+
+    def train(self, arm: str, steps: int, *, seed: int = 0, kl: float = 1.0) -> None:
+        for step in range(1, steps + 1):
+            metrics = {
+                "distill/kl": kl / step,
+                "entropy": 1.0 - 0.02 * step,
+                "health/distinct_outputs": 16 - step // 4,
+                "timing/sample": 3.0,
+                "timing/update": 2.0,
+            }
+            row = {"arm": arm, "seed": seed, "phase": "train", "step": step, "metrics": metrics}
+            self.line("metrics", row | {"time": 1000.0 + 5 * step, "seconds": 5.0})
+
+
+def raised(uids: int, start: dict[str, bool] = BASE) -> dict[str, bool]:
+    """The baseline's answers with that many more right, from the first wrong one on."""
+    wrong = [u for u, ok in start.items() if not ok][:uids]
+    return start | dict.fromkeys(wrong, True)
+
+
+def lowered(uids: int) -> dict[str, bool]:
+    right = [u for u, ok in BASE.items() if ok][:uids]
+    return BASE | dict.fromkeys(right, False)
+
+
+def whole_run(path: Path) -> RunWriter:
+    arms = [
+        arm("online"),
+        arm("offline", sampling="offline"),
+        arm("wrong", pi="wrong"),
+        arm("gibberish", pi="gibberish"),
+        arm("sft", algorithm="sft", sampling="none", teacher="none", pi=None),
+    ]
+    run = RunWriter(path, arms)
+    run.evaluate("baseline", BASE)
+    run.evaluate("teacher", dict.fromkeys(BASE, True), view="teacher")
+    results = [
+        ("online", raised(80)),  # 80 %
+        ("offline", raised(50)),  # 65 %
+        ("wrong", lowered(60)),  # 10 %
+        ("gibberish", lowered(40)),  # 20 %
+        ("sft", raised(68)),  # 74 %
+    ]
+    for name, passed in results:
+        run.train(name, 20)
+        run.evaluate(name, passed, step=20)
+    run.evaluate("online", raised(40), step=10)
+    run.evaluate("online", dict.fromkeys(BASE, True), step=20, view="teacher")
+    return run
+
+
+def report_of(run: RunWriter) -> dict[str, Any]:
+    assert write_report(run.path) == run.path / "report.html"
+    return json.loads((run.path / "report.json").read_text(), parse_constant=pytest.fail)
+
+
+def by_name(report: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(a for a in report["arms"] if a["name"] == name)
