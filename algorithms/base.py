@@ -12,6 +12,15 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 View = Literal["student", "teacher"]
+VIEWS: tuple[View, View] = ("student", "teacher")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One assistant message of a response: how many tokens the model generated, and their text."""
+
+    tokens: int
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -20,7 +29,8 @@ class Trajectory:
 
     ``group`` names the task: the responses sampled for one prompt share it. ``score`` is the
     verifier's in [0, 1], None where nothing judged the response; ``unjudged`` says that a verifier
-    was asked and could not tell.
+    was asked and could not tell. ``sequence_kl`` is KL(sampled view || other view) in nats, summed
+    over the generated tokens; None unless the algorithm asked for it.
     """
 
     group: str
@@ -30,19 +40,20 @@ class Trajectory:
     attempt: int = 1
     sampled_view: View = "student"
     unjudged: bool = False
+    sequence_kl: float | None = None
+    turns: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True)
 class TrainingRow:
     """One view of one trajectory, with the weight of each loss term on its generated tokens.
 
-    ``trajectory`` indexes the batch. ``reference_view`` is the view whose distribution the distill
-    term pulls toward; None where the row has no distill term.
+    ``trajectory`` indexes the batch; a trajectory has at most one row a view. The distill term
+    pulls the row's view toward the other view of the same trajectory, which gets no gradient.
     """
 
     trajectory: int
     view: View = "student"
-    reference_view: View | None = None
     advantage: float = 0.0
     policy_gradient: float = 0.0
     distill: float = 0.0
@@ -57,17 +68,32 @@ class TrainingRow:
                     "sign of a policy gradient is its advantage's)"
                 )
 
+    @property
+    def trains(self) -> bool:
+        return bool(self.policy_gradient or self.distill or self.nll)
+
 
 @dataclass(frozen=True)
 class LossSettings:
-    """The settings of the three terms, the same for every row of a stage."""
+    """The settings of the three terms, the same for every row of a stage.
+
+    ``divergence`` is that of rows in the student's view, ``teacher_divergence`` of rows in the
+    teacher's; both are named from the trained view: ``reverse_kl`` is KL(trained || other).
+    ``support`` and ``top_k`` choose a cheap approximation (``algorithms.approximations``).
+    ``max_importance_ratio`` truncates the importance weight of the distill term's tokens, which
+    corrects for samples of another policy; None leaves them as they are.
+    """
 
     divergence: str = "reverse_kl"
+    teacher_divergence: str = "reverse_kl"
     divergence_temperature: float = 1.0
     jsd_weight: float = 0.5
+    support: str = "full"
+    top_k: int = 64
     clip_low: float = 0.2
     clip_high: float = 0.2
     normalisation: str = "token_mean"
+    max_importance_ratio: float | None = None
 
 
 @dataclass
@@ -80,11 +106,21 @@ class RowReport:
 
 @runtime_checkable
 class Algorithm(Protocol):
-    """The interface an algorithm implements; see ``opsd.py`` for the shortest real one."""
+    """The interface an algorithm implements; see ``sft.py`` for the shortest real one.
+
+    ``sampling_view`` is the view that samples. ``needs_old_log_probs``: a policy gradient, or an
+    importance weight, wants the log-probabilities of sampling time. ``sequence_kl`` names how
+    ``Trajectory.sequence_kl`` is to be measured before ``rows`` is called: ``exact`` over the
+    vocabulary, ``k1`` on the sampled tokens, None not at all. ``epoch`` counts passes over the
+    training rows, for schedules.
+    """
 
     sampling_view: View
     needs_old_log_probs: bool
+    sequence_kl: str | None
 
     def loss_settings(self) -> LossSettings: ...
 
-    def rows(self, trajectories: Sequence[Trajectory]) -> tuple[list[TrainingRow], RowReport]: ...
+    def rows(
+        self, trajectories: Sequence[Trajectory], *, epoch: float = 0.0
+    ) -> tuple[list[TrainingRow], RowReport]: ...

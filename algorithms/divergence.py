@@ -56,12 +56,15 @@ class DivergenceOutput:
             detached; 0 at positions that were not visited. None unless token ids were given.
         entropy_T: entropy of p in nats, detached, 0 where not visited. None unless token ids were
             given.
+        kl_student_T: KL(p||q) in nats whatever the kind, and kl_teacher_T: KL(q||p); as entropy_T.
     """
 
     loss: Tensor
     per_token_T: Tensor
     log_prob_T: Tensor | None = None
     entropy_T: Tensor | None = None
+    kl_student_T: Tensor | None = None
+    kl_teacher_T: Tensor | None = None
 
 
 def divergence_loss(
@@ -113,7 +116,8 @@ def divergence_loss(
             the student's by default.
         vocab_mask_V: [V], False for padded vocabulary rows, which are left out of both softmaxes
             and get zero gradient. Rows of either head that hold -inf are left out as well.
-        token_ids_T: [T] integer ids of the sampled tokens; asks for `log_prob_T` and `entropy_T`.
+        token_ids_T: [T] integer ids of the sampled tokens; asks for `log_prob_T`, `entropy_T` and
+            both KLs.
 
     Raises:
         ValueError: on shapes that do not fit, an unknown kind, a temperature or a chunk that is
@@ -187,7 +191,7 @@ class _Divergence(torch.autograd.Function):
         needs_hidden, needs_head = ctx.needs_input_grad[:2]
         out, *grads = _run(student_hidden_TH, head_weight_VH, job, needs_hidden, needs_head)
         ctx.save_for_backward(*grads)
-        values = (out.per_token_T, out.log_prob_T, out.entropy_T)
+        values = tuple(getattr(out, name) for name in _VALUES.values())
         ctx.mark_non_differentiable(*(value for value in values if value is not None))
         return out.loss, *values
 
@@ -248,16 +252,24 @@ def _run(
                 grad_hidden_TH.index_copy_(0, rows, grad_nH.to(grad_hidden_TH.dtype))
             if grad_head_VH is not None:
                 _add_product(grad_head_VH, grad_nV, (student_nH * factor_n1).to(dtype))
-    output = DivergenceOutput(
-        loss, values_KT["divergence"], values_KT.get("log_prob"), values_KT.get("entropy")
-    )
+    output = DivergenceOutput(loss, *(values_KT.get(name) for name in _VALUES))  # type: ignore
     if grad_head_VH is not None:
         grad_head_VH = grad_head_VH.to(head_VH.dtype)
     return output, grad_hidden_TH, grad_head_VH
 
 
+# A pass's per-token values, and the output's attribute of each.
+_VALUES = {
+    "divergence": "per_token_T",
+    "log_prob": "log_prob_T",
+    "entropy": "entropy_T",
+    "kl_student": "kl_student_T",
+    "kl_teacher": "kl_teacher_T",
+}
+
+
 def _value_names(job: _Job) -> tuple[str, ...]:
-    return ("divergence",) if job.token_ids_N is None else ("divergence", "log_prob", "entropy")
+    return ("divergence",) if job.token_ids_N is None else tuple(_VALUES)
 
 
 def _add_product(total_VH: Tensor, left_nV: Tensor, right_nH: Tensor) -> None:
@@ -288,15 +300,24 @@ def _softmax_pass(
         log_q = _log_softmax(teacher_logits_nV[inner], job, scratch_qb[: len(rows_nV)])
         if job.token_ids_N is not None:
             tokens = job.token_ids_N[part.start + start : part.start + start + len(rows_nV)]
-            token_log_p = log_p.gather(1, tokens.unsqueeze(1)).squeeze(1)
-            collected.setdefault("log_prob", []).append(token_log_p)
-            entropy = -(log_p.exp() * log_p).sum(-1)
-            collected.setdefault("entropy", []).append(entropy)
+            for name, value in _statistics(log_p, log_q, tokens).items():
+                collected.setdefault(name, []).append(value)
         value, grad = DIVERGENCES[job.kind](log_p, log_q, job.jsd_weight, needs_grad)
         collected.setdefault("divergence", []).append(value)
         if grad is not None:
             rows_nV.copy_(grad)
     return {name: torch.cat(parts) for name, parts in collected.items()}
+
+
+def _statistics(log_p: Tensor, log_q: Tensor, tokens_n: Tensor) -> dict[str, Tensor]:
+    """What a step reports beside its divergence, [n] each."""
+    p, difference = log_p.exp(), log_p - log_q
+    return {
+        "log_prob": log_p.gather(1, tokens_n.unsqueeze(1)).squeeze(1),
+        "entropy": -(p * log_p).sum(-1),
+        "kl_student": p.mul_(difference).sum(-1),
+        "kl_teacher": -difference.mul_(log_q.exp()).sum(-1),
+    }
 
 
 def _log_softmax(logits_nV: Tensor, job: _Job, out: Tensor) -> Tensor:

@@ -45,12 +45,16 @@ class HealthMonitor:
             prompts behind them, the alarm sounds.
         min_entropy: mean entropy of the student in nats per token below which it sounds, once the
             entropy has also fallen below a tenth of its first value.
+        min_kl_share: where the teacher alone is trained (alpha 1), the share of the first KL
+            between both views below which it sounds.
     """
 
     window: int = 64
     min_distinct_share: float = 0.25
     min_entropy: float = 0.005
+    min_kl_share: float = 0.01
     first_entropy: float | None = None
+    first_kl: float | None = None
     outputs: deque[tuple[str, str]] = field(default_factory=deque)
 
     def observe_outputs(self, prompts: Sequence[str], outputs: Sequence[str]) -> dict[str, float]:
@@ -77,7 +81,8 @@ class HealthMonitor:
         if norm is not None and not math.isfinite(norm):
             return (
                 f"the gradient norm is {norm}: a loss overflowed. Lower the learning rate, or "
-                "train in float32 (mixed_precision=fp32)"
+                "train in float32 "
+                "(verl.actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype=fp32)"
             )
         if len(self.outputs) >= self.window and self._distinct_share() < self.min_distinct_share:
             distinct = len({o for _, o in self.outputs})
@@ -87,7 +92,9 @@ class HealthMonitor:
                 "student down, or too high a learning rate. Use teacher=frozen, halve the learning "
                 "rate, or start from a longer warm-up"
             )
-        entropy = metrics.get("entropy")
+        if metrics.get("pi_distill/alpha") == 1.0 and (alarm := self._kl_alarm(metrics)):
+            return alarm
+        entropy = metrics.get("entropy", metrics.get("teacher/entropy"))
         if entropy is not None and math.isfinite(entropy):
             self.first_entropy = entropy if self.first_entropy is None else self.first_entropy
             if entropy < self.min_entropy and entropy < 0.1 * self.first_entropy:
@@ -97,3 +104,16 @@ class HealthMonitor:
                     "steps"
                 )
         return None
+
+    def _kl_alarm(self, metrics: dict[str, float]) -> str | None:
+        kl = metrics.get("teacher/distill/kl", metrics.get("reward/token_kl"))
+        if kl is None or not math.isfinite(kl):
+            return None
+        self.first_kl = kl if self.first_kl is None else self.first_kl
+        if kl >= self.min_kl_share * self.first_kl or self.first_kl == 0.0:
+            return None
+        return (
+            f"the KL between teacher and student fell from {self.first_kl:.4f} to {kl:.6f} nats "
+            "per token at alpha 1: the teacher answers as if its privileged information were not "
+            "there, so the student cannot learn from it. Lower kl_weight, or use alpha below 1"
+        )

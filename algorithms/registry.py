@@ -15,7 +15,12 @@ from algorithms.base import Algorithm
 
 _TARGETS: dict[str, str] = {
     "opsd": "algorithms.opsd:OPSD",
+    "pi_distill": "algorithms.pi_distill:PiDistill",
+    "teacher_objective": "algorithms.pi_distill:TeacherObjective",
+    "student_objective": "algorithms.pi_distill:StudentObjective",
+    "grpo": "algorithms.grpo:GRPO",
     "sft": "algorithms.sft:SFT",
+    "retry_sft": "algorithms.retry_sft:RetrySFT",
 }
 
 
@@ -87,8 +92,8 @@ def build(name: str, **settings: Any) -> Algorithm:
     if not isinstance(algorithm, Algorithm):
         raise BrokenAlgorithm(
             f"algorithm {name!r} is {targets[name]}, which lacks something of "
-            "algorithms.base.Algorithm: loss_settings, rows, sampling_view and "
-            "needs_old_log_probs are needed"
+            "algorithms.base.Algorithm: loss_settings, rows, sampling_view, "
+            "needs_old_log_probs and sequence_kl are needed"
         )
     return algorithm
 

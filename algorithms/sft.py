@@ -16,6 +16,7 @@ class SFT:
     view: View = "student"
 
     needs_old_log_probs: ClassVar[bool] = False
+    sequence_kl: ClassVar[str | None] = None
 
     @property
     def sampling_view(self) -> View:
@@ -24,7 +25,9 @@ class SFT:
     def loss_settings(self) -> LossSettings:
         return LossSettings()
 
-    def rows(self, trajectories: Sequence[Trajectory]) -> tuple[list[TrainingRow], RowReport]:
+    def rows(
+        self, trajectories: Sequence[Trajectory], *, epoch: float = 0.0
+    ) -> tuple[list[TrainingRow], RowReport]:
         report = RowReport()
         rows = []
         for index, trajectory in enumerate(trajectories):

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+TERMS = ("policy_gradient", "distill", "nll")
 NORMALISATIONS = ("token_mean", "sequence_mean")
 
 # exp of more than this overflows nothing and says nothing: the ratio is lost long before.

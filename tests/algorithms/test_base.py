@@ -13,7 +13,7 @@ from algorithms.base import Algorithm, LossSettings, RowReport, TrainingRow, Tra
 def test_a_training_row_has_no_weight_unless_it_is_given():
     row = TrainingRow(trajectory=3)
     assert (row.policy_gradient, row.distill, row.nll, row.advantage) == (0.0, 0.0, 0.0, 0.0)
-    assert (row.view, row.reference_view) == ("student", None)
+    assert row.view == "student" and not row.trains
 
 
 @pytest.mark.parametrize("record", [Trajectory("g", 1), TrainingRow(0), LossSettings()])

@@ -107,3 +107,26 @@ def test_the_error_travels_between_processes():
     error = pickle.loads(pickle.dumps(StageCollapsed("use teacher=frozen")))
     assert isinstance(error, StageCollapsed) and isinstance(error, RuntimeError)
     assert str(error) == error.message == "use teacher=frozen"
+
+
+@pytest.mark.parametrize("name", ["teacher/distill/kl", "reward/token_kl"])
+def test_at_alpha_one_a_kl_that_falls_to_nothing_is_an_alarm(name):
+    monitor = HealthMonitor()
+    alone = {"pi_distill/alpha": 1.0, "grad_norm": 1.0}
+    assert monitor.check({**alone, name: 0.5}) is None
+    assert monitor.check({**alone, name: 0.05}) is None
+    alarm = monitor.check({**alone, name: 0.004})
+    assert alarm is not None and "privileged information" in alarm and "alpha below 1" in alarm
+
+
+def test_where_the_student_is_trained_too_a_small_kl_is_what_is_wanted():
+    monitor = HealthMonitor()
+    for kl in (0.5, 0.0001):
+        assert monitor.check({"pi_distill/alpha": 0.5, "teacher/distill/kl": kl}) is None
+        assert monitor.check({"distill/kl": kl}) is None
+
+
+def test_the_teachers_entropy_counts_where_the_student_is_not_trained():
+    monitor = HealthMonitor()
+    assert monitor.check({"teacher/entropy": 0.8}) is None
+    assert "entropy fell" in (monitor.check({"teacher/entropy": 0.001}) or "")

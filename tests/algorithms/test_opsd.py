@@ -19,10 +19,10 @@ def test_pure_distillation_trains_the_student_view_toward_the_teacher_view():
     rows, report = OPSD(distill_weight=0.5).rows([trajectory("a"), trajectory("b")])
     assert [row.trajectory for row in rows] == [0, 1]
     for row in rows:
-        assert (row.view, row.reference_view) == ("student", "teacher")
+        assert row.view == "student"
         assert (row.distill, row.policy_gradient, row.nll, row.advantage) == (0.5, 0.0, 0.0, 0.0)
     assert report.dropped == []
-    assert report.metrics == {"tasks/privileged_share": 1.0}
+    assert report.metrics == {"tasks/privileged_share": 1.0, "leak_rate/student": 0.0}
 
 
 def test_without_a_reward_a_task_without_pi_teaches_nothing():
@@ -90,7 +90,7 @@ def test_without_pi_and_without_a_signal_a_row_is_dropped():
     ]
     rows, report = OPSD(reward_weight=1.0).rows(batch)
     assert [row.trajectory for row in rows] == [2, 3]
-    assert all(row.reference_view is None and row.distill == 0.0 for row in rows)
+    assert all(row.distill == 0.0 for row in rows)
     assert report.dropped == [(0, "zero_advantage"), (1, "zero_advantage")]
 
 
@@ -98,10 +98,7 @@ def test_reward_alone_is_grpo_even_where_there_is_pi():
     rows, _ = OPSD(distill_weight=0.0, reward_weight=1.0).rows(
         [trajectory("a", 1.0), trajectory("a", 0.0)]
     )
-    assert [(row.distill, row.reference_view, row.advantage) for row in rows] == [
-        (0.0, None, 0.5),
-        (0.0, None, -0.5),
-    ]
+    assert [(row.distill, row.advantage) for row in rows] == [(0.0, 0.5), (0.0, -0.5)]
 
 
 def test_an_empty_response_is_dropped_but_counts_in_its_groups_mean():
@@ -162,3 +159,39 @@ def test_what_the_verifier_could_not_judge_stays_out_of_the_mean():
     rows, report = OPSD(reward_weight=1.0).rows(seen)
     assert [(row.trajectory, row.advantage) for row in rows] == [(0, 0.5), (1, -0.5)]
     assert report.dropped == [(2, "verifier_error")]
+
+
+def with_kl(kl, score=None, **other):
+    return Trajectory("a", 5, score=score, has_privileged=True, sequence_kl=kl, **other)
+
+
+def test_the_kl_may_enter_the_reward_instead_of_the_loss():
+    algorithm = OPSD(kl_placement="reward", distill_weight=0.5, reward_weight=2.0)
+    assert algorithm.sequence_kl == "exact" and algorithm.needs_old_log_probs
+    rows, report = algorithm.rows([with_kl(1.0, 1.0), with_kl(3.0, 0.0)])
+    # Rewards 2 - 0.5 and 0 - 1.5: mean 0.
+    assert [(r.advantage, r.policy_gradient, r.distill) for r in rows] == [
+        (1.5, 1.0, 0.0),
+        (-1.5, 1.0, 0.0),
+    ]
+    assert report.metrics["reward/token_kl"] == pytest.approx(4.0 / 10)
+
+
+def test_without_a_reward_the_kl_alone_is_centred():
+    rows, _ = OPSD(kl_placement="reward").rows([with_kl(1.0), with_kl(3.0)])
+    assert [row.advantage for row in rows] == [1.0, -1.0]
+
+
+def test_k1_may_stand_in_for_the_exact_kl_in_the_reward_alone():
+    algorithm = OPSD(kl_placement="reward", sequence_kl_estimator="k1")
+    assert algorithm.sequence_kl == "k1"
+    assert OPSD(sequence_kl_estimator="k1").sequence_kl is None
+    with pytest.raises(InvalidAlgorithmSetting, match="score function"):
+        OPSD(divergence="k1")
+
+
+def test_importance_weights_want_the_log_probs_of_sampling_time():
+    assert not OPSD().needs_old_log_probs
+    assert OPSD(max_importance_ratio=2.0).needs_old_log_probs
+    with pytest.raises(InvalidAlgorithmSetting, match="max_importance_ratio must be positive"):
+        OPSD(max_importance_ratio=0.0)

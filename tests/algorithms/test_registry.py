@@ -56,8 +56,13 @@ def test_an_unknown_name_lists_the_known_ones_and_the_nearest():
     with pytest.raises(registry.UnknownAlgorithm) as error:
         registry.build("opds")
     assert isinstance(error.value, KeyError)
-    assert str(error.value) == "no algorithm 'opds', did you mean 'opsd'?; known: opsd, sft"
-    with pytest.raises(registry.UnknownAlgorithm, match=r"^no algorithm 'zzz'; known: opsd, sft$"):
+    assert str(error.value) == (
+        "no algorithm 'opds', did you mean 'opsd'?; known: grpo, opsd, pi_distill, retry_sft, sft, "
+        "student_objective, teacher_objective"
+    )
+    with pytest.raises(
+        registry.UnknownAlgorithm, match=r"^no algorithm 'zzz'; known: grpo, opsd, "
+    ):
         registry.build("zzz")
 
 

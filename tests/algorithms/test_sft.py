@@ -16,7 +16,6 @@ def test_each_response_is_trained_in_the_view_that_it_came_with():
     assert [row.view for row in rows] == ["student", "teacher", "student"]
     for row in rows:
         assert (row.nll, row.distill, row.policy_gradient) == (1.0, 0.0, 0.0)
-        assert row.reference_view is None
     assert report.dropped == [] and report.metrics == {}
 
 
