@@ -77,6 +77,9 @@ PARAMETERS: dict[str, str] = {
     f"{HYBRID}.__init__": "self config role",
     f"{HYBRID}.init_model": "self",
     f"{HYBRID}.update_actor": "self data",
+    f"{HYBRID}.save_checkpoint": "self local_path hdfs_path global_step max_ckpt_to_keep",
+    f"{HYBRID}.load_checkpoint": "self local_path hdfs_path del_local_after_load",
+    "verl.single_controller.base.decorator:make_nd_compute_dataproto_dispatch_fn": "mesh_name",
     "verl.single_controller.base.decorator:register": "dispatch_mode",
     # -- the engine
     f"{ENGINE}.__init__": "self model_config engine_config optimizer_config checkpoint_config",
@@ -99,6 +102,7 @@ PARAMETERS: dict[str, str] = {
     f"{TENSORDICT}:assign_non_tensor_data": "tensor_dict key val",
     f"{TENSORDICT}:assign_non_tensor": "tensor_dict *",
     f"{TENSORDICT}:get": "tensordict key default",
+    f"{TENSORDICT}:index_select_tensor_dict": "batch indices",
     "verl.utils.metric:Metric.__init__": "self aggregation value",
     # -- rollout and its server
     f"{ROLLOUT}:BaseRollout.__init__": "self config model_config device_mesh",
@@ -209,6 +213,7 @@ SOURCE: dict[str, tuple[str, ...]] = {
     ),
     f"{BASE}._update_actor": (
         "ppo_mini_batch_size * self.config.actor_rollout_ref.rollout.n",
+        "actor_rollout_ref.actor.ppo_epochs",
         "batch.extra_info.update(extra_info)",
         "actor_rollout_wg.update_actor(batch)",
         '"actor/"',
@@ -260,6 +265,7 @@ SOURCE: dict[str, tuple[str, ...]] = {
     f"{WORKER}.infer_batch": ('key="compute_loss"', "self.engine.eval_mode("),
     f"{WORKER}._postprocess_output": ("ReduceOp.AVG", "allgather_dict_into_dict("),
     "verl.utils.metric:Metric.aggregate_dp": ("np.mean(value_arrays, axis=0)",),
+    f"{ENGINE}.__init__": ("self._is_lora =",),
     f"{ENGINE}._build_module": ('self.model_config.model_type == "language_model"',),
     f"{ENGINE}.forward_backward_batch": (
         "dp_size=self.get_data_parallel_size()",

@@ -28,6 +28,7 @@ class Collection:
                 "response_ids": batch.responses[index].tolist(),
                 "log_probs": log_probs,
                 "view": batch.extra[index]["view"],
+                "hint": batch.extra[index].get("hint") or "",
                 "score": batch.scores[index],
                 "verdict": json.dumps(verdict),
                 "step": step,

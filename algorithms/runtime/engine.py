@@ -14,12 +14,42 @@ from torch import Tensor
 from verl.utils import tensordict_utils as tu
 from verl.utils.metric import AggregationType, Metric
 
-from algorithms.base import LossSettings
-from algorithms.runtime.term_forward import HiddenRequest, LossRequest, TermTokens, bind
+from algorithms.approximations import SAMPLED
+from algorithms.base import VIEWS, LossSettings
+from algorithms.runtime.term_forward import bind
+from algorithms.runtime.term_requests import (
+    PREFIX,
+    HiddenRequest,
+    LossRequest,
+    MeasureRequest,
+    TermTokens,
+)
+from algorithms.terms import TERMS
 
 # The model type under which the engines are registered with verl, beside verl's own.
 MODEL_TYPE = "language_model_with_terms"
-TERMS = ("policy_gradient", "distill", "nll")
+
+# Sums that the distill term returns, and the metric that each is the token mean of.
+DIVERGENCE = {"distill/divergence_sum": "distill/kl"}
+ENTROPY = {"distill/entropy_sum": "entropy"}
+BOTH_KLS = {
+    "distill/kl_own_sum": "distill/kl_own_other",
+    "distill/kl_other_sum": "distill/kl_other_own",
+}
+IMPORTANCE = {
+    "distill/ratio_sum": "distill/ratio",
+    "distill/ratio_squared_sum": "distill/ratio_squared",
+}
+
+
+def distill_metrics(kind: str, settings: LossSettings) -> dict[str, str]:
+    """Which of these sums a distill term of this kind returns."""
+    found = dict(DIVERGENCE)
+    if kind in SAMPLED:
+        found |= ENTROPY
+    elif settings.support == "full":
+        found |= ENTROPY | BOTH_KLS
+    return found | (IMPORTANCE if settings.max_importance_ratio is not None else {})
 
 
 def generated_tokens(
@@ -74,14 +104,18 @@ class TermEngineMixin:
             micro_batch, _row_starts(micro_batch, model_inputs["input_ids"])
         )
         output_args["term_mode"] = mode
-        if mode == "hidden":
+        if mode == "loss":
+            request: Any = _loss_request(micro_batch, positions_T, rows_T, ids_T)
+        else:
             wanted_T = micro_batch["term_weights"][rows_T, TERMS.index("distill")] > 0
             output_args["rows"] = rows_T[wanted_T]
-            request: Any = HiddenRequest(
-                positions_T[wanted_T], with_head=self.captured_head_VH is None
-            )
-        else:
-            request = _loss_request(micro_batch, positions_T, rows_T, ids_T)
+            if mode == "hidden":
+                with_head = tu.get_non_tensor_data(micro_batch, "with_head", False)
+                request = HiddenRequest(
+                    positions_T[wanted_T], with_head=with_head and self.captured_head_VH is None
+                )
+            else:
+                request = _measure_request(micro_batch, positions_T[wanted_T], ids_T[wanted_T])
         model_inputs["term_request"] = request
         return model_inputs, output_args
 
@@ -93,13 +127,14 @@ class TermEngineMixin:
             return super().prepare_model_outputs(  # type: ignore[misc]
                 output, output_args, micro_batch, logits_processor_func
             )
-        if mode == "hidden":
-            if "head" in output:
-                self.captured_head_VH = output["head"]
-            counts = torch.bincount(output_args["rows"], minlength=micro_batch.batch_size[0])
-            rows = list(output["hidden"].split(counts.tolist()))
-            return {"hidden": torch.nested.as_nested_tensor(rows, layout=torch.jagged)}
-        return {"loss": output["loss"], "metrics": output["metrics"]}
+        if mode == "loss":
+            return {"loss": output["loss"], "metrics": output["metrics"]}
+        if "head" in output:
+            self.captured_head_VH = output["head"]
+        name = "hidden" if mode == "hidden" else "token_kl"
+        counts = torch.bincount(output_args["rows"], minlength=micro_batch.batch_size[0])
+        rows = list(output[name].split(counts.tolist()))
+        return {name: torch.nested.as_nested_tensor(rows, layout=torch.jagged)}
 
 
 def _row_starts(micro_batch: TensorDict, input_ids: Tensor) -> Tensor:
@@ -121,40 +156,54 @@ def _loss_request(
         return micro_batch[key].values()[selected].float() if key in micro_batch.keys() else None  # noqa: SIM118
 
     advantage_T = of_tokens("advantages")
-    active = tu.get_non_tensor_data(micro_batch, "term_counts", {})
+    counts = tu.get_non_tensor_data(micro_batch, "term_counts", {})
+    distills = any(of_view["distill"]["tokens"] for of_view in counts.values())
     tokens = TermTokens(
         token_ids_T=ids_T,
+        view_T=micro_batch["view"][rows_T],
         policy_gradient_T=weights_T3[:, 0],
         distill_T=weights_T3[:, 1],
         nll_T=weights_T3[:, 2],
         advantage_T=advantage_T if advantage_T is not None else torch.zeros_like(weights_T3[:, 0]),
         old_log_prob_T=of_tokens("old_log_probs"),
-        reference_hidden_DH=(
-            micro_batch["reference_hidden"].values() if active["distill"]["tokens"] else None
-        ),
+        reference_hidden_DH=(micro_batch["reference_hidden"].values() if distills else None),
         reference_head_VH=tu.get_non_tensor_data(micro_batch, "reference_head", None),
     )
     temperature = float(micro_batch["temperature"])
     return LossRequest(positions_T, tokens, settings, temperature)
 
 
+def _measure_request(micro_batch: TensorDict, positions_D: Tensor, ids_D: Tensor) -> MeasureRequest:
+    settings = LossSettings(**tu.get_non_tensor_data(micro_batch, "loss_settings", {}))
+    return MeasureRequest(
+        positions_D,
+        token_ids_D=ids_D,
+        reference_hidden_DH=micro_batch["reference_hidden"].values(),
+        reference_head_VH=tu.get_non_tensor_data(micro_batch, "reference_head", None),
+        temperature=settings.divergence_temperature,
+        estimator=tu.get_non_tensor_data(micro_batch, "kl_estimator", "exact"),
+    )
+
+
 def _token_weights(micro_batch: TensorDict, rows_T: Tensor, normalisation: str) -> Tensor:
-    """[T, 3]: each term's weight divided by that term's count over the global batch."""
+    """[T, 3]: each term's weight divided by that term's count, in that view, over the batch."""
     counts = tu.get_non_tensor_data(micro_batch, "term_counts", {})
     weights_T3 = micro_batch["term_weights"][rows_T].float()
+    unit = "norm_tokens" if normalisation == "token_mean" else "norm_rows"
+    norm_23 = torch.tensor([[max(counts[v][t][unit], 1) for t in TERMS] for v in VIEWS])
+    weights_T3 = weights_T3 / norm_23.to(weights_T3)[micro_batch["view"][rows_T]]
     if normalisation == "token_mean":
-        norm = torch.tensor([max(counts[t]["tokens"], 1) for t in TERMS])
-        return weights_T3 / norm.to(weights_T3)
+        return weights_T3
     tokens_B = torch.bincount(rows_T, minlength=micro_batch.batch_size[0]).clamp(min=1)
-    norm = torch.tensor([max(counts[t]["rows"], 1) for t in TERMS])
-    return weights_T3 / norm.to(weights_T3) / tokens_B[rows_T].unsqueeze(1)
+    return weights_T3 / tokens_B[rows_T].unsqueeze(1)
 
 
 def term_loss(model_output: dict, data: TensorDict, dp_group: Any = None) -> tuple[Tensor, dict]:
     """The loss function given to verl's engine: the loss is there already, metrics are named.
 
     Every rank and micro-batch reports the same names, since verl gathers them by name; sums over
-    micro-batches and means over ranks make each one a mean over the global batch.
+    micro-batches and means over ranks make each one a mean over the global batch. The student's
+    view has no prefix, the teacher's has ``teacher/``.
     """
     raw = model_output.pop("metrics")
     counts = tu.get_non_tensor_data(data, "term_counts", {})
@@ -165,22 +214,25 @@ def term_loss(model_output: dict, data: TensorDict, dp_group: Any = None) -> tup
         value = float(raw.get(key, 0.0)) * scale / max(divisor, 1.0)
         metrics[name] = Metric(AggregationType.SUM, value)
 
-    if counts["distill"]["tokens"]:
-        tokens = counts["distill"]["tokens"]
-        # The loss already carries the normaliser and the data-parallel size.
-        put("distill/loss", "distill/loss", scale)
-        put("distill/kl", "distill/divergence_sum", tokens)
-        put("entropy", "distill/entropy_sum", tokens)
-    sampled = max(counts["policy_gradient"]["tokens"], counts["nll"]["tokens"])
-    if sampled:
-        name = "sampled/entropy" if counts["distill"]["tokens"] else "entropy"
-        put(name, "sampled/entropy_sum", sampled)
-    if counts["nll"]["tokens"]:
-        put("nll/loss", "nll/loss", scale)
-    if counts["policy_gradient"]["tokens"]:
-        tokens = counts["policy_gradient"]["tokens"]
-        put("policy_gradient/loss", "policy_gradient/loss", scale)
-        for key in ("ratio", "ratio_squared", "clipped_low", "clipped_high", "approx_kl"):
-            put(f"policy_gradient/{key}", f"policy_gradient/{key}_sum", tokens)
+    settings = LossSettings(**tu.get_non_tensor_data(data, "loss_settings", {}))
+    kinds = (settings.divergence, settings.teacher_divergence)
+    for (view, of_view), kind in zip(counts.items(), kinds, strict=True):
+        prefix = PREFIX[view]
+        tokens = {term: of_view[term]["tokens"] for term in TERMS}
+        for term in TERMS:
+            if tokens[term]:
+                # The loss already carries the normaliser and the data-parallel size.
+                put(f"{prefix}{term}/loss", f"{prefix}{term}/loss", scale)
+        if tokens["distill"]:
+            for key, name in distill_metrics(kind, settings).items():
+                put(f"{prefix}{name}", f"{prefix}{key}", tokens["distill"])
+        sampled = max(tokens["policy_gradient"], tokens["nll"])
+        if sampled:
+            name = "sampled/entropy" if tokens["distill"] else "entropy"
+            put(prefix + name, f"{prefix}sampled/entropy_sum", sampled)
+        if tokens["policy_gradient"]:
+            for key in ("ratio", "ratio_squared", "clipped_low", "clipped_high", "approx_kl"):
+                name = f"{prefix}policy_gradient/{key}"
+                put(name, f"{name}_sum", tokens["policy_gradient"])
     # What is left in the model output is detached and stored by verl: nothing.
     return model_output.pop("loss"), metrics

@@ -10,8 +10,11 @@ from algorithms.health import HealthMonitor
 from algorithms.runtime.records import RunRecords
 from algorithms.runtime.rows import SampledBatch
 from algorithms.runtime.stages import Stage
+from algorithms.runtime.term_requests import PREFIX
 
 # verl's names of a step's phases, and ours.
+# The verifier could not tell right from wrong.
+UNJUDGED = "verifier_error"
 PHASES = {"gen": "sample", "update_actor": "update", "update_weights": "weight_sync"}
 
 
@@ -104,6 +107,7 @@ class StageRecorder:
             "response": self.tokenizer.decode(batch.responses[index], skip_special_tokens=True),
             "verdict": verdict and {**verdict, "passed": bool(verdict["acc"])},
             "tokens": int(batch.masks[index].sum()),
+            **({"hint": hint} if (hint := batch.extra[index].get("hint")) else {}),
         }
 
     def evaluation_begins(self, view: str) -> None:
@@ -122,7 +126,7 @@ class StageRecorder:
         lines = []
         for index, response in enumerate(responses):
             uid = extra["row_uid"][index]
-            info = rows[uid].get("extra_info") or {}
+            info, reason = rows[uid].get("extra_info") or {}, extra["reason"][index]
             lines.append(
                 {
                     **self.where,
@@ -136,19 +140,39 @@ class StageRecorder:
                     "sample": int(extra["uid"][index].rsplit("_", 2)[1]),
                     "prompt": prompts[index],
                     "response": response,
-                    "passed": bool(extra["acc"][index]),
+                    "passed": None if reason == UNJUDGED else bool(extra["acc"][index]),
                     "score": extra["score"][index],
-                    "reason": extra["reason"][index],
+                    "reason": reason,
                     "feedback": extra["feedback"][index],
                 }
             )
         self.records.write("evaluations", *lines)
-        unjudged = sum(line["reason"] == "verifier_error" for line in lines)
+        unjudged = sum(line["passed"] is None for line in lines)
         if unjudged:
             message = f"{unjudged} of {len(lines)} held-out answers could not be judged: {view}"
             self.event("warning", message, step)
-        rate = sum(line["passed"] for line in lines) / max(len(lines), 1)
+        rate = sum(line["passed"] is True for line in lines) / max(len(lines), 1)
         self.records.progress("evaluate", 1, 1, **self.where, text=view, pass_rate=rate)
+
+
+def off_policy_metrics(update: Mapping[str, float]) -> dict[str, float]:
+    """Clip fraction and effective sample size of each importance-weighted term, from its means.
+
+    The effective sample size is (mean r)^2 / mean r^2, the share of tokens that carry weight.
+    """
+    found = {}
+    for view in PREFIX.values():
+        for term in ("policy_gradient", "distill"):
+            name = f"{view}{term}"
+            squared = update.get(f"{name}/ratio_squared")
+            if squared:
+                ratio = update[f"{name}/ratio"]
+                found[f"{name}/effective_sample_size"] = ratio**2 / squared
+        low = update.get(f"{view}policy_gradient/clipped_low")
+        if low is not None:
+            high = update[f"{view}policy_gradient/clipped_high"]
+            found[f"{view}policy_gradient/clip_fraction"] = low + high
+    return found
 
 
 def _is_number(value: Any) -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from algorithms.base import TrainingRow, Trajectory
+from algorithms.base import VIEWS, TrainingRow, Trajectory, Turn
+from algorithms.terms import TERMS
 
 FETCH = [
     "prompts",
@@ -37,6 +39,7 @@ class SampledBatch:
     extra: list[dict[str, Any]]
     row_uids: list[str]
     is_padding: list[bool]
+    messages: list[list[dict[str, Any]]]
 
     def real(self) -> list[int]:
         """Indices of the rows that are no padding."""
@@ -70,6 +73,7 @@ def read_batch(data: TensorDict, tags: Sequence[dict[str, Any]]) -> SampledBatch
         extra=extra,
         row_uids=[str(u) for u in _objects(data["row_uid"])],
         is_padding=[bool(tag.get("is_padding", False)) for tag in tags],
+        messages=[list(m) for m in _objects(data["raw_prompt"])],
     )
 
 
@@ -78,8 +82,17 @@ def _objects(column: Any) -> list[Any]:
     return [getattr(v, "data", v) if type(v).__name__ == "NonTensorData" else v for v in values]
 
 
-def trajectories(batch: SampledBatch, groups: Sequence[str]) -> list[Trajectory]:
-    """The real rows as an algorithm sees them; ``groups`` are the batch's group ids."""
+def trajectories(
+    batch: SampledBatch,
+    groups: Sequence[str],
+    *,
+    decode: Callable[[list[int]], str] | None = None,
+    sequence_kl: Sequence[float] | None = None,
+) -> list[Trajectory]:
+    """The real rows as an algorithm sees them; ``groups`` are the batch's group ids.
+
+    ``decode`` gives the text of assistant messages, ``sequence_kl`` has one entry a row.
+    """
     return [
         Trajectory(
             group=groups[i],
@@ -88,73 +101,98 @@ def trajectories(batch: SampledBatch, groups: Sequence[str]) -> list[Trajectory]
             unjudged=batch.verdict(i) is not None and not batch.judged(i),
             has_privileged=bool(batch.extra[i]["has_privileged"]),
             sampled_view=batch.extra[i]["view"],
+            sequence_kl=None if sequence_kl is None else float(sequence_kl[i]),
+            turns=_turns(batch.responses[i].tolist(), batch.masks[i].tolist(), decode),
         )
         for i in batch.real()
     ]
 
 
+def _turns(
+    response: list[int], mask: list[int], decode: Callable[[list[int]], str] | None
+) -> tuple[Turn, ...]:
+    """The assistant's messages: stretches of tokens that the model generated."""
+    turns = []
+    for generated, group in groupby(zip(response, mask, strict=True), key=lambda pair: pair[1]):
+        if generated:
+            ids = [token for token, _ in group]
+            turns.append(Turn(len(ids), decode(ids) if decode else ""))
+    return tuple(turns)
+
+
+def view_fields(batch: SampledBatch) -> TensorDict:
+    """What the worker needs for both views; the queue's own ``input_ids`` are the student's."""
+    padding = batch.is_padding
+    responses = enumerate(batch.responses)
+    teacher_ids = [torch.cat([_teacher_prompt(batch, i), response]) for i, response in responses]
+    sampled = [0 if padding[i] else VIEWS.index(e["view"]) for i, e in enumerate(batch.extra)]
+    privileged = [bool(e["has_privileged"]) and not padding[i] for i, e in enumerate(batch.extra)]
+    fields = {
+        "teacher_input_ids": _jagged(teacher_ids),
+        "sampled_view": torch.tensor(sampled),
+        "has_privileged": torch.tensor(privileged),
+    }
+    return TensorDict(fields, batch_size=len(batch.responses))
+
+
 def row_fields(
     batch: SampledBatch, rows: Sequence[TrainingRow], *, need_old_log_probs: bool
 ) -> TensorDict:
-    """The fields that the worker trains on, one entry a row of the batch.
+    """The weights that the worker trains on, one entry a row of the batch.
 
-    Rows that the algorithm dropped, and padding rows, get zero weights.
+    ``term_weights`` is [B, 6]: policy gradient, distill and nll of the student's view, then of the
+    teacher's. Rows that the algorithm dropped, and padding rows, get zero weights.
 
     Raises:
-        ValueError: a row with a policy-gradient weight has no log-probs from sampling time, or a
-            trajectory has two rows.
+        ValueError: log-probs from sampling time are needed and not there, or a trajectory has two
+            rows of one view or two advantages.
     """
     real = batch.real()
-    chosen: dict[int, TrainingRow] = {real[row.trajectory]: row for row in rows}
-    if len(chosen) < len(rows):
-        raise ValueError("two training rows of one trajectory: a row of the queue carries one view")
     size = len(batch.responses)
-    weights_B3 = torch.zeros(size, 3)
-    inputs, positions, prompts, references, reference_positions, advantages, old = (
-        [] for _ in range(7)
+    weights_B23 = torch.zeros(size, len(VIEWS), len(TERMS))
+    advantages_B = torch.zeros(size)
+    chosen: dict[tuple[int, str], TrainingRow] = {}
+    taken: dict[int, float] = {}
+    for row in rows:
+        index = real[row.trajectory]
+        if (index, row.view) in chosen:
+            raise ValueError(f"two training rows of one trajectory in the {row.view}'s view")
+        chosen[index, row.view] = row
+        weights = [getattr(row, term) for term in TERMS]
+        weights_B23[index, VIEWS.index(row.view)] = torch.tensor(weights)
+        if row.policy_gradient:
+            if taken.setdefault(index, row.advantage) != row.advantage:
+                raise ValueError("two training rows of one trajectory have different advantages")
+            advantages_B[index] = row.advantage
+    _check_log_probs(batch, rows, need_old_log_probs)
+    advantages = _jagged(
+        [torch.full(r.shape, float(a)) for r, a in zip(batch.responses, advantages_B, strict=True)]
     )
-    for index in range(size):
-        row = chosen.get(index, TrainingRow(trajectory=-1))
-        weights_B3[index] = torch.tensor([row.policy_gradient, row.distill, row.nll])
-        prompt = _prompt(batch, index, row.view)
-        reference = _prompt(batch, index, row.reference_view or row.view)
-        response = batch.responses[index]
-        prompts.append(prompt)
-        for prefix, ids, where in (
-            (prompt, inputs, positions),
-            (reference, references, reference_positions),
-        ):
-            ids.append(torch.cat([prefix, response]))
-            where.append(torch.arange(len(ids[-1])))
-        advantages.append(torch.full(response.shape, row.advantage, dtype=torch.float32))
-        old.append(_old_log_probs(batch, index, row))
     fields = {
-        "term_weights": weights_B3,
-        "prompts": _jagged(prompts),
-        "input_ids": _jagged(inputs),
-        "position_ids": _jagged(positions),
-        "reference_input_ids": _jagged(references),
-        "reference_position_ids": _jagged(reference_positions),
-        "advantages": _jagged(advantages),
-        "returns": _jagged(advantages),
+        "term_weights": weights_B23.flatten(1),
+        "advantages": advantages,
+        "returns": advantages,
     }
     if need_old_log_probs:
-        fields["old_log_probs"] = _jagged(old)
+        fields["old_log_probs"] = _jagged([_old_log_probs(batch, i) for i in range(size)])
     return TensorDict(fields, batch_size=size)
 
 
-def _prompt(batch: SampledBatch, index: int, view: str) -> Tensor:
-    prompts = batch.teacher_prompts if view == "teacher" else batch.student_prompts
-    return batch.student_prompts[index] if batch.is_padding[index] else prompts[index]
+def _teacher_prompt(batch: SampledBatch, index: int) -> Tensor:
+    prompts = batch.student_prompts if batch.is_padding[index] else batch.teacher_prompts
+    return prompts[index]
 
 
-def _old_log_probs(batch: SampledBatch, index: int, row: TrainingRow) -> Tensor:
+def _check_log_probs(batch: SampledBatch, rows: Sequence[TrainingRow], needed: bool) -> None:
+    if batch.log_probs is None and needed and any(r.policy_gradient or r.distill for r in rows):
+        raise ValueError(
+            "importance ratios need the log-probs taken at sampling time, but the rollout sent "
+            "none: set verl.actor_rollout_ref.rollout.calculate_log_probs=true"
+        )
+
+
+def _old_log_probs(batch: SampledBatch, index: int) -> Tensor:
     if batch.log_probs is None:
-        if row.policy_gradient:
-            raise ValueError(
-                "policy gradient needs the log-probs taken at sampling time, but the rollout sent "
-                "none: set actor_rollout_ref.rollout.calculate_log_probs=true"
-            )
         return torch.zeros(batch.responses[index].shape, dtype=torch.float32)
     return batch.log_probs[index].float()
 

@@ -24,8 +24,10 @@ from verl.experimental.agent_loop.agent_loop import (
 from verl.trainer.ppo.v1 import AgentLoopManagerTQ, AgentLoopWorkerTQ
 from verl.utils import tensordict_utils as tu
 
+from algorithms.hints import SELF_HINT, hint_of, hint_request
 from algorithms.runtime.prompts import privileged_content, row_views
 from algorithms.runtime.stages import Sampling
+from algorithms.views import PromptViews, ViewOverflow, tokenise_chat
 
 AGENT_LOOP = "privileged"
 
@@ -56,13 +58,8 @@ class PrivilegedAgentLoop(AgentLoopBase):
             row["global_steps"] if stage.pop("seed_by_step") else "",
         )
         sampling = Sampling(**stage)
-        views = row_views(
-            self.tokenizer,
-            row,
-            list(row["raw_prompt"]),
-            sampling,
-            **self.apply_chat_template_kwargs,
-        )
+        hint = await self._hint(row, sampling_params, sampling, seed)
+        views, shown = self._views(row, sampling, hint)
         view = sampling.view
         if sampling.source == "given":
             view = (row.get("extra_info") or {}).get("view") or view
@@ -84,8 +81,8 @@ class PrivilegedAgentLoop(AgentLoopBase):
             extra_fields={
                 "teacher_prompt_ids": views.teacher_ids,
                 # Kind "none" is a control: the teacher sees the student's prompt, on purpose.
-                "has_privileged": sampling.pi_kind == "none"
-                or privileged_content(row, sampling.pi_kind) is not None,
+                "has_privileged": sampling.pi_kind == "none" or shown,
+                "hint": hint or "",
                 "view": view,
                 "group": row["stored"]["group"] if sampling.source == "stored" else "",
                 # verl's staleness metrics: the weights' version that a response was sampled from.
@@ -95,6 +92,47 @@ class PrivilegedAgentLoop(AgentLoopBase):
         )
         self._settle_score(output, row, sampling)
         return output
+
+    def _views(
+        self, row: dict[str, Any], sampling: Sampling, hint: str | None
+    ) -> tuple[PromptViews, bool]:
+        """Both prompts, and whether the teacher's holds privileged information.
+
+        The data was checked, but not a hint: one that does not fit is left out.
+        """
+        messages, chat = list(row["raw_prompt"]), self.apply_chat_template_kwargs
+        if hint is None:
+            shown = privileged_content(row, sampling.pi_kind) is not None
+            return row_views(self.tokenizer, row, messages, sampling, **chat), shown
+        told = {**row, "privileged": [{"kind": SELF_HINT, "content": hint}]}
+        try:
+            return row_views(self.tokenizer, told, messages, sampling, **chat), True
+        except ViewOverflow:
+            return row_views(self.tokenizer, row, messages, sampling, **chat), False
+
+    async def _hint(
+        self, row: dict[str, Any], defaults: dict[str, Any], sampling: Sampling, seed: int
+    ) -> str | None:
+        """What the model wrote of a successful answer: now, or when the response was stored.
+
+        None for other kinds, for rows that bring their hint, and where there is no answer.
+        """
+        if sampling.pi_kind != SELF_HINT or privileged_content(row, SELF_HINT) is not None:
+            return None
+        if sampling.source == "stored":
+            return row["stored"].get("hint") or None
+        if sampling.source == "given":  # the rollout sleeps
+            return None
+        solution = privileged_content(row, sampling.hint_from)
+        if solution is None:
+            return None
+        request = hint_request(row["raw_prompt"], solution)
+        ids = tokenise_chat(self.tokenizer, request, self.apply_chat_template_kwargs)
+        if len(ids) + 1 > self.rollout_config.prompt_length + self.rollout_config.response_length:
+            return None
+        limit = {**defaults, "max_tokens": sampling.hint_tokens}
+        written, _ = await self._generate(ids, limit, sampling, request_seed(seed, SELF_HINT))
+        return hint_of(self.tokenizer.decode(written, skip_special_tokens=True))
 
     async def _generate(
         self, prompt_ids: list[int], defaults: dict[str, Any], sampling: Sampling, seed: int
@@ -119,7 +157,7 @@ class PrivilegedAgentLoop(AgentLoopBase):
         if text is None:
             raise MissingResponse(
                 f"row {row.get('row_uid')} has no {kind!r} entry in its privileged column to train "
-                "on: prepare the data with it, or set sampling.given_kind"
+                "on: prepare the data with it"
             )
         ids = self.tokenizer.encode(text, add_special_tokens=False)
         return [*ids[: self.rollout_config.response_length - 1], self.tokenizer.eos_token_id]

@@ -11,9 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from algorithms.base import View
+from algorithms.runtime.teacher import TeacherSettings
+
+# Teachers with weights of their own.
+COPIES = ("frozen", "ema", "trust_region")
 
 Source = Literal["rollout", "stored", "given"]
-TeacherWeights = Literal["live", "frozen", "none"]
+TeacherWeights = Literal["live", "frozen", "ema", "trust_region", "none"]
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,16 @@ class Sampling:
 
     ``source``: ``rollout`` generates with the current weights, ``stored`` replays the trajectories
     of a collection, ``given`` takes the response from the row's ``given_kind`` entry (SFT).
+    ``hint_from`` and ``hint_tokens``: the entry that a ``self_hint`` is written from, and the
+    tokens that it may have.
     """
 
     view: View = "student"
     source: Source = "rollout"
     pi_kind: str | None = None
     given_kind: str = "gold_solution"
+    hint_from: str = "gold_solution"
+    hint_tokens: int = 96
     n: int = 1
     temperature: float = 1.0
     top_p: float = 1.0
@@ -43,7 +51,8 @@ class Stage:
 
     ``start_from`` names the stage whose last weights this one starts from; "base" is the model as
     loaded. ``teacher_from`` does the same for a frozen teacher (None: the stage's own start).
-    ``steps`` 0 only evaluates.
+    ``teacher_settings`` are ``TeacherSettings``' but its kind. ``steps`` 0 only evaluates. A step
+    takes ``mini_batches * epochs`` gradient steps on what it sampled.
     """
 
     name: str
@@ -61,6 +70,9 @@ class Stage:
     start_from: str = "base"
     teacher: TeacherWeights = "none"
     teacher_from: str | None = None
+    teacher_settings: dict[str, float] = field(default_factory=dict)
+    mini_batches: int = 1
+    epochs: int = 1
     evaluate: dict[str, int | None] = field(default_factory=dict)
     evaluate_every: int = 0
     store: str | None = None
@@ -109,6 +121,14 @@ def check_plan(stages: list[Stage]) -> None:
             raise InvalidPlan(
                 f"stage {stage.name!r}: steps >= 0, batch_size >= 1 and n >= 1 are needed"
             )
+        cut = stage.mini_batches
+        if stage.epochs < 1 or cut < 1 or stage.batch_size % cut:
+            raise InvalidPlan(
+                f"stage {stage.name!r}: epochs and mini_batches are at least 1, and {cut} "
+                f"mini-batches must divide the batch of {stage.batch_size} prompts"
+            )
+        if stage.teacher in COPIES:
+            TeacherSettings(kind=stage.teacher, **stage.teacher_settings)  # type: ignore[arg-type]
         if stage.steps and not stage.data:
             raise InvalidPlan(
                 f"stage {stage.name!r} trains {stage.steps} steps on no data: set data="

@@ -1,7 +1,7 @@
 """The one v1 trainer, blind to the algorithm: verl's synchronous trainer, driven stage by stage.
 
-``fit`` of verl is called once a stage; what is overridden are verl's own steps (old log-probs,
-advantages, actor update, validation dump) and the hooks around them.
+``fit`` of verl is called once a stage; what is overridden are verl's own steps (``step.py``), its
+validation (``evaluation.py``) and the hooks around them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import transfer_queue as tq
 from omegaconf import OmegaConf, open_dict
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.utils import Role
@@ -23,18 +22,18 @@ from verl.utils.debug import marked_timer
 
 from algorithms import registry
 from algorithms.health import StageCollapsed, StageSettled
-from algorithms.runtime import rows as training_rows
 from algorithms.runtime.collection import Collection
-from algorithms.runtime.evaluation import HeldOutEvaluation, rows_by_uid
+from algorithms.runtime.evaluation import HeldOutEvaluation
 from algorithms.runtime.recording import StageRecorder
 from algorithms.runtime.records import RunRecords
-from algorithms.runtime.stages import Stage, check_plan, stage_from_dict
+from algorithms.runtime.stages import COPIES, Stage, check_plan, stage_from_dict
+from algorithms.runtime.step import TrainingStep
 from algorithms.runtime.worker import PrivilegedActorRolloutRefWorker
 
 POLL_SECONDS = 0.05
 
 
-class PrivilegedTrainer(HeldOutEvaluation, PPOTrainerSync):
+class PrivilegedTrainer(TrainingStep, HeldOutEvaluation, PPOTrainerSync):
     """Runs the stages of ``config.privileged`` one after the other on the same workers."""
 
     def __init__(self, config: Any) -> None:
@@ -67,7 +66,8 @@ class PrivilegedTrainer(HeldOutEvaluation, PPOTrainerSync):
 
     def _init_resource_pool_mgr(self) -> None:
         super()._init_resource_pool_mgr()
-        reference = any(stage.teacher == "frozen" for stage in self.stages)
+        # With LoRA a teacher of its own is another adapter in the same model.
+        reference = not self._lora() and any(s.teacher in COPIES for s in self.stages)
         role = Role.ActorRolloutRef if reference else Role.ActorRollout
         pool = next(iter(self.mapping.values()))
         for old in (Role.ActorRollout, Role.ActorRolloutRef):
@@ -76,6 +76,10 @@ class PrivilegedTrainer(HeldOutEvaluation, PPOTrainerSync):
         self.role_worker_mapping[role] = ray.remote(PrivilegedActorRolloutRefWorker)
         self.mapping[role] = pool
         self.resource_pool_manager.mapping = self.mapping
+
+    def _lora(self) -> bool:
+        model = self.config.actor_rollout_ref.model
+        return model.lora_rank > 0 or model.get("lora", {}).get("rank", 0) > 0
 
     def _load_checkpoint(self) -> None:
         # Called by the set-up, before any stage: each stage resumes from its own folder.
@@ -129,7 +133,10 @@ class PrivilegedTrainer(HeldOutEvaluation, PPOTrainerSync):
             config.data.train_batch_size = stage.batch_size
             config.data.shuffle = stage.shuffle
             config.data.seed = stage.seed
-            config.actor_rollout_ref.actor.ppo_mini_batch_size = stage.batch_size
+            actor = config.actor_rollout_ref.actor
+            # verl multiplies it by rollout.n.
+            actor.ppo_mini_batch_size = stage.batch_size // stage.mini_batches
+            actor.ppo_epochs = stage.epochs
             config.actor_rollout_ref.rollout.n = stage.sampling.n
             config.actor_rollout_ref.rollout.temperature = stage.sampling.temperature
             config.trainer.total_training_steps = max(stage.steps, 1)
@@ -142,8 +149,12 @@ class PrivilegedTrainer(HeldOutEvaluation, PPOTrainerSync):
             self._init_dataloader()
             self.train_dataloader_it = None
         self._sleep_rollout()
+        kind = stage.teacher if stage.teacher in COPIES else "live"
         self.actor_rollout_wg.begin_stage(
-            self._weights(stage.start_from), self._teacher_weights(stage), optimiser
+            self._weights(stage.start_from),
+            {"kind": kind, **stage.teacher_settings},
+            self._teacher_weights(stage),
+            optimiser,
         )
         sampling = {**asdict(stage.sampling), "seed": stage.seed, "seed_by_step": True}
         self.agent_loop_manager.sampling = sampling
@@ -176,7 +187,7 @@ class PrivilegedTrainer(HeldOutEvaluation, PPOTrainerSync):
         return str(self.run_folder / done["weights"])
 
     def _teacher_weights(self, stage: Stage) -> str | None:
-        if stage.teacher != "frozen":
+        if stage.teacher not in COPIES:
             return None
         return self._weights(stage.teacher_from or stage.start_from)
 
@@ -214,55 +225,6 @@ class PrivilegedTrainer(HeldOutEvaluation, PPOTrainerSync):
         temporary.write_text(json.dumps(done, indent=1))
         temporary.replace(path)
 
-    # ------------------------------------------------------------------ one step
-
-    def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
-        # The importance ratio's denominator is taken at sampling time, by the rollout.
-        return batch
-
-    def _compute_advantage(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
-        """Trajectories to training rows: the algorithm decides, verl's queue carries."""
-        partition: Any = batch.partition_id
-        data = tq.kv_batch_get(
-            keys=batch.keys, partition_id=partition, select_fields=training_rows.FETCH
-        )
-        sampled = training_rows.read_batch(data, batch.tags)
-        groups = [
-            extra["group"] or key.split("_")[0]
-            for extra, key in zip(sampled.extra, batch.keys, strict=True)
-        ]
-        seen = training_rows.trajectories(sampled, groups)
-        rows, report = self.algorithm.rows(seen)
-        metrics.update(report.metrics)
-        metrics.update(self.recorder.trajectories(self.global_steps, sampled, report.dropped))
-        if self.collection is not None:
-            self.collection.add(self.global_steps, sampled, rows_by_uid(self.train_dataset))
-        fields = training_rows.row_fields(
-            sampled, rows, need_old_log_probs=self.algorithm.needs_old_log_probs
-        )
-        metrics["rows/trained"] = len(rows)
-        return tq.kv_batch_put(keys=batch.keys, partition_id=partition, fields=fields)
-
-    def _update_actor(self, batch: KVBatchMeta, metrics: dict) -> KVBatchMeta:
-        if self.collection is not None:
-            return batch
-        assert batch.extra_info is not None  # set by its constructor
-        batch.extra_info["loss_settings"] = asdict(self.algorithm.loss_settings())
-        batch = super()._update_actor(batch, metrics)
-        update = {k.removeprefix("actor/"): v for k, v in metrics.items() if k.startswith("actor/")}
-        alarm = self.recorder.health.check(update)
-        if alarm and self.stage.on_collapse == "stop":
-            raise StageCollapsed(alarm)
-        if alarm:
-            self.recorder.event("warning", alarm, self.global_steps)
-        self.settled = self._nothing_to_learn(update)
-        return batch
-
-    def _nothing_to_learn(self, update: dict[str, float]) -> bool:
-        """Whether student and teacher are the same in every row, of this step and of all others."""
-        without_pi = self.stage.sampling.pi_kind in (None, "none")
-        return without_pi and update.get("distill/kl") == 0.0 and update.get("grad_norm") == 0.0
-
     def on_sample_end(self) -> None:
         if self.collection is None:
             self._sleep_rollout()
@@ -285,13 +247,3 @@ class PrivilegedTrainer(HeldOutEvaluation, PPOTrainerSync):
             return super().step(metrics, timing_raw)
         finally:
             self.recorder.step(self.global_steps, metrics, timing_raw, complete=False)
-
-    def _compute_metrics(self, batch, metrics, timing_raw, global_steps, epoch) -> None:
-        super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)
-        self.recorder.step(global_steps, metrics, timing_raw)
-        if self.settled:
-            raise StageSettled(
-                "every gradient is exactly zero: the teacher has the student's weights and sees "
-                f"the student's prompts. Stopped after step {global_steps} of {self.stage.steps}, "
-                "since the others would change nothing"
-            )

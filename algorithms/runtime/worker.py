@@ -10,18 +10,42 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from tensordict import TensorDict
-from torch.distributed.fsdp import FSDPModule
-from verl.single_controller.base.decorator import Dispatch, register
+from verl.single_controller.base.decorator import (
+    Dispatch,
+    make_nd_compute_dataproto_dispatch_fn,
+    register,
+)
 from verl.utils import tensordict_utils as tu
 from verl.workers.engine_workers import ActorRolloutRefWorker, TrainingWorker
 
+from algorithms.base import VIEWS
 from algorithms.runtime import plugin
-from algorithms.runtime.engine import MODEL_TYPE, TERMS, term_loss
+from algorithms.runtime.engine import MODEL_TYPE, term_loss
+from algorithms.runtime.teacher import (
+    AdapterCopy,
+    TeacherSettings,
+    mixed_teacher,
+    move_toward,
+    parameters_of,
+    reshard,
+)
+from algorithms.runtime.view_rows import chosen_views, stacked, trained_views
+from algorithms.terms import TERMS
+
+# {view: {term: {"tokens", "rows", "norm_tokens", "norm_rows"}}}
+Counts = dict[str, dict[str, dict[str, int]]]
+
+
+def _tokens_and_rows(mask: torch.Tensor, active_xR3: torch.Tensor) -> torch.Tensor:
+    """[2, x, 3]: generated tokens of the active rows, and their number."""
+    tokens_R = torch.tensor([int(m.sum()) for m in mask.unbind()])
+    return torch.stack([(tokens_R[:, None] * active_xR3).sum(1), active_xR3.sum(1)]).double()
 
 
 def _training_worker() -> type[TrainingWorker]:
@@ -38,6 +62,8 @@ class PrivilegedTrainingWorker(_training_worker()):  # type: ignore[misc]
     """verl's training worker with the reference pass and the term counts."""
 
     reference: PrivilegedTrainingWorker | None = None
+    teacher = TeacherSettings()
+    adapter: AdapterCopy | None = None
 
     def __init__(self, config: Any) -> None:
         if config.model_type == "language_model":
@@ -45,42 +71,106 @@ class PrivilegedTrainingWorker(_training_worker()):  # type: ignore[misc]
         super().__init__(config=config)
 
     def train_batch(self, data: TensorDict) -> TensorDict:
-        if data["term_weights"].is_nested:  # TransferQueue hands every field back as jagged rows
-            data["term_weights"] = torch.stack(list(data["term_weights"].unbind()))
-        counts = self._count_terms(data)
-        if counts["distill"]["tokens"]:
-            data["reference_hidden"], head = self._reference_pass(data)
-            tu.assign_non_tensor(data, reference_head=head)
-        tu.assign_non_tensor(data, term_mode="loss", term_counts=counts)
-        return super().train_batch(data)
+        rows = trained_views(data, self.engine.get_data_parallel_group())
+        counts = self._count_terms(data, rows)
+        if any(counts[view]["distill"]["tokens"] for view in VIEWS):
+            rows["reference_hidden"], head = self._reference_pass(rows)
+            tu.assign_non_tensor(rows, reference_head=head)
+        tu.assign_non_tensor(rows, term_mode="loss", term_counts=counts)
+        output = super().train_batch(rows)
+        if self.teacher.kind == "ema":
+            self._follow_student()
+        return output
 
-    def _count_terms(self, data: TensorDict) -> dict[str, dict[str, int]]:
-        """Tokens and rows of each term over all ranks."""
-        tokens_B = torch.tensor([int(m.sum()) for m in data["response_mask"].unbind()])
-        active_B3 = data["term_weights"].cpu() > 0
-        local = torch.stack([(tokens_B[:, None] * active_B3).sum(0), active_B3.sum(0)]).double()
-        local = local.to(self.device_name)
+    def _count_terms(self, data: TensorDict, rows: TensorDict) -> Counts:
+        """Tokens and rows of each term in each view over all ranks, and what it is divided by.
+
+        A term is divided by its own count. The policy gradient's is that of the trajectories it
+        reaches in either view, so that a task which trains one view (no privileged information)
+        weighs as much as one which trains both.
+        """
+        in_view_2R = torch.stack([rows["view"].cpu() == v for v in range(len(VIEWS))])
+        active_2R3 = (rows["term_weights"].cpu() > 0) & in_view_2R[..., None]
+        own = _tokens_and_rows(rows["response_mask"], active_2R3)
+        weights_B23 = stacked(data["term_weights"]).view(-1, len(VIEWS), len(TERMS)).cpu()
+        reached_B = (weights_B23[..., TERMS.index("policy_gradient")] > 0).any(-1)
+        either = _tokens_and_rows(data["response_mask"], reached_B[None, :, None])
+        local = torch.cat([own.flatten(), either.flatten()]).to(self.device_name)
         dist.all_reduce(local, group=self.engine.get_data_parallel_group())
-        return {
-            term: {"tokens": int(local[0, i]), "rows": int(local[1, i])}
-            for i, term in enumerate(TERMS)
-        }
+        own, either = local[:-2].view_as(own).cpu(), local[-2:].view(2).cpu()
+        counts: Counts = {}
+        for v, view in enumerate(VIEWS):
+            for t, term in enumerate(TERMS):
+                shared = term == "policy_gradient"
+                found = {name: int(own[i, v, t]) for i, name in enumerate(("tokens", "rows"))}
+                for i, name in enumerate(("tokens", "rows")):
+                    found[f"norm_{name}"] = int(either[i]) if shared else found[name]
+                counts.setdefault(view, {})[term] = found
+        return counts
 
-    def _reference_pass(self, data: TensorDict) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Hidden states of the reference view at the generated tokens, and the reference's head.
+    def sequence_kl(self, data: TensorDict) -> TensorDict:
+        """KL(sampled view || other view) in nats over each row's generated tokens, no gradient.
+
+        ``data`` has the fields of ``rows.view_fields``; ``kl_estimator`` is ``exact`` or ``k1``.
+        Returns {"sequence_kl": [B]}, 0 for rows without privileged information.
+        """
+        index = torch.arange(data.batch_size[0])
+        weights_B3 = torch.zeros(len(index), len(TERMS))
+        weights_B3[:, TERMS.index("distill")] = stacked(data["has_privileged"]).float().cpu()
+        rows = chosen_views(
+            data, index, stacked(data["sampled_view"]).cpu(), weights_B3.to(self.device_name)
+        )
+        # One stay on the device for all passes; none of them loads or offloads on its own.
+        with self.engine.eval_mode():
+            rows["reference_hidden"], head = self._reference_pass(rows)
+            tu.assign_non_tensor(
+                rows,
+                reference_head=head,
+                term_mode="measure",
+                compute_loss=False,
+                disable_auto_offload=True,
+            )
+            output = self.infer_batch(rows)
+        sums = [values.sum() for values in output["token_kl"].unbind()]
+        return TensorDict({"sequence_kl": torch.stack(sums).float()}, batch_size=len(index))
+
+    def _reference_pass(self, rows: TensorDict) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Hidden states of the other view at the tokens that distill, and the teacher's head.
 
         The head is None for a live teacher: it is the student's own.
         """
-        worker = self.reference or self
-        view = data.select("responses", "response_mask", "term_weights").copy()
-        view["input_ids"] = data["reference_input_ids"]
-        view["position_ids"] = data["reference_position_ids"]
-        view["loss_mask"] = data["response_mask"]
+        if self.teacher.kind == "live":
+            return self._hidden_of_other_view(self, rows)[0], None
+        if self.reference is not None:
+            teacher = self._hidden_of_other_view(self.reference, rows)
+        elif self.adapter is not None:
+            with self.adapter.in_place():
+                teacher = self._hidden_of_other_view(self, rows)
+        else:
+            raise RuntimeError(f"a {self.teacher.kind} teacher was asked for but has no weights")
+        if self.teacher.kind != "trust_region":
+            return teacher
+        live = self._hidden_of_other_view(self, rows)
+        hidden, head = mixed_teacher(
+            (teacher[0].values(), teacher[1]),
+            (live[0].values(), live[1]),
+            self.teacher.trust_region_mix,
+        )
+        return torch.nested.nested_tensor_from_jagged(hidden, teacher[0].offsets()), head
+
+    def _hidden_of_other_view(
+        self, worker: PrivilegedTrainingWorker, rows: TensorDict
+    ) -> tuple[torch.Tensor, Any]:
+        view = rows.select("responses", "response_mask", "term_weights").copy()
+        view["input_ids"] = rows["reference_input_ids"]
+        view["position_ids"] = rows["reference_position_ids"]
+        view["loss_mask"] = rows["response_mask"]
         tu.assign_non_tensor(
             view,
-            temperature=tu.get(data, "temperature", 1.0),
+            temperature=tu.get(rows, "temperature", 1.0),
             term_mode="hidden",
             compute_loss=False,
+            with_head=self.teacher.kind != "live",
             # A live teacher is the engine that is training: do not offload it in between.
             disable_auto_offload=worker is self,
         )
@@ -88,8 +178,14 @@ class PrivilegedTrainingWorker(_training_worker()):  # type: ignore[misc]
         output = worker.infer_batch(view)
         head = worker.engine.captured_head_VH
         worker.engine.captured_head_VH = None
-        hidden = output["hidden"].to(self.device_name)
-        return hidden, None if worker is self else head.to(self.device_name)
+        return output["hidden"].to(self.device_name), None if head is None else head.to(
+            self.device_name
+        )
+
+    def _follow_student(self) -> None:
+        """One step of the moving average."""
+        student = parameters_of(self.engine.module)
+        move_toward(self._teacher_weights(), student, self.teacher.ema_decay)
 
     def begin_stage(self, optimiser: dict[str, Any]) -> None:
         """A fresh optimiser and schedule, with ``optimiser``'s settings over the configured."""
@@ -104,6 +200,52 @@ class PrivilegedTrainingWorker(_training_worker()):  # type: ignore[misc]
         engine.checkpoint_manager.previous_saved_paths = []
         gc.collect()
 
+    def set_teacher(
+        self,
+        settings: TeacherSettings,
+        reference: PrivilegedTrainingWorker | None,
+        weights: str | None,
+    ) -> None:
+        """Give the teacher its first weights, of the checkpoint folder ``weights``."""
+        self.teacher, self.reference, self.adapter = settings, None, None
+        if not settings.needs_copy:
+            return
+        if reference is not None:
+            self.reference = reference
+            if weights is not None:
+                reference.load_weights(weights)
+        elif self.engine._is_lora:
+            if weights is not None:
+                self.load_weights(weights)
+            self.adapter = AdapterCopy(self.engine.module)
+        else:
+            raise RuntimeError(
+                f"a {settings.kind} teacher needs the reference model, and this worker was "
+                "started without"
+            )
+
+    def save_teacher(self, folder: str) -> None:
+        """This rank's part of a moving teacher, into a checkpoint folder."""
+        if self.teacher.kind == "ema":
+            weights = {n: t.cpu().clone() for n, t in self._teacher_weights().items()}
+            torch.save(weights, self._teacher_file(folder))
+
+    def load_teacher(self, folder: str) -> None:
+        """The inverse of ``save_teacher``; the same number of ranks is needed."""
+        if self.teacher.kind == "ema":
+            saved = torch.load(self._teacher_file(folder), weights_only=True)
+            move_toward(self._teacher_weights(), saved, 0.0)
+
+    def _teacher_weights(self) -> dict[str, torch.Tensor]:
+        if self.adapter is not None:
+            return self.adapter.weights
+        assert self.reference is not None
+        return parameters_of(self.reference.engine.module)
+
+    def _teacher_file(self, folder: str) -> Path:
+        size = self.engine.get_data_parallel_size()
+        return Path(folder) / f"teacher_world_size_{size}_rank_{dist.get_rank()}.pt"
+
     def load_weights(self, folder: str) -> None:
         """The model's weights alone from a checkpoint folder that ``save_checkpoint`` wrote."""
         manager = self.engine.checkpoint_manager
@@ -113,9 +255,7 @@ class PrivilegedTrainingWorker(_training_worker()):  # type: ignore[misc]
             self.engine.load_checkpoint(local_path=folder, del_local_after_load=False)
         finally:
             manager.checkpoint_load_contents = configured
-        if isinstance(self.engine.module, FSDPModule):
-            # The root may still hold the old weights gathered.
-            self.engine.module.reshard()
+        reshard(self.engine.module)  # the root may still hold the old weights gathered
 
     def save_weights(self, folder: str) -> None:
         """The model's weights alone; the rotation of checkpoints does not touch them."""
@@ -143,31 +283,45 @@ class PrivilegedActorRolloutRefWorker(ActorRolloutRefWorker):
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def begin_stage(
-        self, weights: str | None, teacher_weights: str | None, optimiser: dict[str, Any]
+        self,
+        weights: str | None,
+        teacher: dict[str, Any],
+        teacher_weights: str | None,
+        optimiser: dict[str, Any],
     ) -> None:
         """Start a stage.
 
         Args:
             weights: checkpoint folder of the student's first weights; None keeps the current.
-            teacher_weights: checkpoint folder of the frozen teacher; None is a live teacher.
+            teacher: ``TeacherSettings`` as a dict.
+            teacher_weights: checkpoint folder of the teacher's first weights; None for a live one.
             optimiser: settings that replace those of ``actor.optim``.
 
         Raises:
-            RuntimeError: a frozen teacher is asked for but no reference model was built.
+            RuntimeError: a teacher with weights of its own is asked for, but this worker has
+                neither a reference model nor an adapter.
         """
+        self.actor.set_teacher(TeacherSettings(**teacher), self.ref, teacher_weights)
         if weights is not None:
             self.actor.load_weights(weights)
         self.actor.begin_stage(optimiser)
-        if teacher_weights is None:
-            self.actor.reference = None
-            return
-        if self.ref is None:
-            raise RuntimeError(
-                "a frozen teacher needs the reference model, and this worker was started without"
-            )
-        self.ref.load_weights(teacher_weights)
-        self.actor.reference = self.ref
+
+    @register(dispatch_mode=make_nd_compute_dataproto_dispatch_fn(mesh_name="actor"))
+    def compute_sequence_kl(self, data: TensorDict) -> TensorDict | None:
+        """See ``PrivilegedTrainingWorker.sequence_kl``; the result goes to TransferQueue."""
+        return self.actor.sequence_kl(data).cpu()
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def save_weights(self, folder: str) -> None:
         self.actor.save_weights(folder)
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def save_checkpoint(self, local_path, hdfs_path=None, global_step=0, max_ckpt_to_keep=None):
+        """verl's checkpoint, and beside it the weights of a teacher that moves."""
+        super().save_checkpoint(local_path, hdfs_path, global_step, max_ckpt_to_keep)
+        self.actor.save_teacher(local_path)
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def load_checkpoint(self, local_path, hdfs_path=None, del_local_after_load=False):
+        super().load_checkpoint(local_path, hdfs_path, del_local_after_load)
+        self.actor.load_teacher(local_path)

@@ -38,6 +38,7 @@ def batch(*, log_probs: bool = True) -> SampledBatch:
         extra=extra,
         row_uids=["a", "a", "b", "padding"],
         is_padding=[False, False, False, True],
+        messages=[[]] * 4,
     )
 
 

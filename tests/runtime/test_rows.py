@@ -8,7 +8,7 @@ import pytest
 import torch
 from tensordict import NonTensorData, NonTensorStack, TensorDict
 
-from algorithms.base import TrainingRow
+from algorithms.base import TrainingRow, Turn
 from algorithms.runtime import rows
 
 PADDING = {"is_padding": True}
@@ -102,11 +102,10 @@ def test_an_algorithm_sees_real_trajectories_alone(batch):
 
 def test_dropped_and_padding_rows_get_no_weight(batch):
     fields = rows.row_fields(batch, [TrainingRow(1, nll=0.5)], need_old_log_probs=False)
-    assert fields["term_weights"].tolist() == [[0, 0, 0], [0, 0, 0.5], [0, 0, 0], [0, 0, 0]]
+    nothing = [0, 0, 0, 0, 0, 0]
+    assert fields["term_weights"].tolist() == [nothing, [0, 0, 0.5, 0, 0, 0], nothing, nothing]
     assert fields.batch_size == torch.Size([4])
     assert "old_log_probs" not in set(fields.keys())
-    # They keep their tokens all the same: every row goes through the model.
-    assert [len(ids) for ids in lists(fields["input_ids"])] == [5, 3, 6, 6]
 
 
 def test_weights_go_to_the_real_row_when_padding_comes_first():
@@ -125,34 +124,42 @@ def _reordered(column: Any, order: list[int]) -> Any:
     return objects([list(column)[i] for i in order])
 
 
-def test_two_rows_of_one_trajectory_are_refused_rather_than_lost(batch):
-    both = [TrainingRow(0, distill=1.0), TrainingRow(0, view="teacher", policy_gradient=1.0)]
-    with pytest.raises(ValueError, match="two training rows"):
-        rows.row_fields(batch, both, need_old_log_probs=False)
+def test_both_views_of_one_trajectory_have_weights_of_their_own(batch):
+    both = [
+        TrainingRow(0, distill=1.0, advantage=0.5),
+        TrainingRow(0, view="teacher", policy_gradient=0.25, advantage=0.5),
+    ]
+    fields = rows.row_fields(batch, both, need_old_log_probs=False)
+    assert fields["term_weights"][0].tolist() == [0, 1.0, 0, 0.25, 0, 0]
+    with pytest.raises(ValueError, match="two training rows of one trajectory in the student's"):
+        rows.row_fields(batch, [both[0], both[0]], need_old_log_probs=False)
 
 
-def test_the_student_is_trained_toward_the_teachers_view(batch):
-    row = TrainingRow(0, reference_view="teacher", distill=1.0)
-    fields = rows.row_fields(batch, [row], need_old_log_probs=False)
-    assert lists(fields["prompts"])[0] == [5, 6]
-    assert lists(fields["input_ids"])[0] == [5, 6, 20, 21, 22]
-    assert lists(fields["reference_input_ids"])[0] == [90, 91, 5, 6, 20, 21, 22]
-    assert lists(fields["position_ids"])[0] == list(range(5))
-    assert lists(fields["reference_position_ids"])[0] == list(range(7))
-
-
-def test_a_row_of_the_teachers_view_swaps_the_prompts(batch):
-    row = TrainingRow(1, view="teacher", reference_view="student", distill=1.0)
-    fields = rows.row_fields(batch, [row], need_old_log_probs=False)
-    assert lists(fields["prompts"])[1] == [90, 91, 7]
-    assert lists(fields["input_ids"])[1] == [90, 91, 7, 30, 1]
-    assert lists(fields["reference_input_ids"])[1] == [7, 30, 1]
-
-
-def test_padding_rows_keep_their_own_prompt_in_both_views(batch):
-    fields = rows.row_fields(batch, [], need_old_log_probs=False)
+def test_the_worker_is_told_who_sampled_and_what_the_teacher_sees(batch):
+    fields = rows.view_fields(batch)
+    assert lists(fields["teacher_input_ids"])[:2] == [
+        [90, 91, 5, 6, 20, 21, 22],
+        [90, 91, 7, 30, 1],
+    ]
     # The extra fields of a padding row are another row's: its teacher prompt must not be taken.
-    assert lists(fields["reference_input_ids"])[3] == lists(fields["input_ids"])[3] == [1] * 6
+    assert lists(fields["teacher_input_ids"])[3] == [1] * 6
+    assert fields["sampled_view"].tolist() == [0, 1, 0, 0]
+    assert fields["has_privileged"].tolist() == [True, True, False, False]
+
+
+def test_turns_are_the_stretches_that_the_model_generated(batch):
+    *_, third = rows.trajectories(batch, list("abcd"), decode=lambda ids: " ".join(map(str, ids)))
+    assert third.turns == (Turn(1, "40"), Turn(1, "43"))
+    assert rows.trajectories(batch, list("abcd"))[0].turns == (Turn(3),)
+
+
+def test_the_kl_of_a_row_goes_to_its_trajectory():
+    data, tags = queue_batch()
+    order = [3, 0, 1, 2]
+    columns = {name: _reordered(data[name], order) for name in list(data.keys())}
+    shuffled = rows.read_batch(TensorDict(columns, batch_size=4), [tags[i] for i in order])
+    seen = rows.trajectories(shuffled, list("abcd"), sequence_kl=[9.0, 1.0, 2.0, 3.0])
+    assert [t.sequence_kl for t in seen] == [1.0, 2.0, 3.0]
 
 
 def test_advantages_and_log_probs_are_per_token(batch):
@@ -177,3 +184,15 @@ def test_other_terms_do_without_log_probs():
     batch = rows.read_batch(*queue_batch(log_probs=False))
     fields = rows.row_fields(batch, [TrainingRow(0, nll=1.0)], need_old_log_probs=True)
     assert lists(fields["old_log_probs"])[0] == [0.0, 0.0, 0.0]
+
+
+def test_a_row_without_a_policy_gradient_does_not_touch_the_others_advantage(batch):
+    pair = [
+        TrainingRow(0, policy_gradient=1.0, advantage=0.5),
+        TrainingRow(0, view="teacher", distill=1.0),
+    ]
+    fields = rows.row_fields(batch, pair, need_old_log_probs=True)
+    assert lists(fields["advantages"])[0] == [0.5] * 3
+    pair[1] = TrainingRow(0, view="teacher", policy_gradient=1.0, advantage=0.25)
+    with pytest.raises(ValueError, match="different advantages"):
+        rows.row_fields(batch, pair, need_old_log_probs=True)

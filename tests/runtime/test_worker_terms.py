@@ -16,7 +16,16 @@ import pytest
 import tiny
 import tiny_model
 import torch
-from scenarios import LOPSIDED, MIXTURE, SCENARIOS, TERMS, double_model, oracle
+from scenarios import (
+    LOPSIDED,
+    MIXTURE,
+    SCENARIOS,
+    TERMS,
+    Mixed,
+    double_model,
+    oracle,
+    sequence_kls,
+)
 
 CHILD = Path(__file__).parent / "worker_child.py"
 WORLD_SIZES = (1, 2)
@@ -61,6 +70,7 @@ def expected(folder: Path, children: list[subprocess.Popen]) -> dict[str, dict]:
     values = {f"tied/{k}": oracle(tied, tied, scenario) for k, scenario in SCENARIOS.items()}
     values["frozen tied/mixture"] = oracle(tied, tied_teacher, MIXTURE)
     values["frozen tied/lopsided"] = oracle(tied, tied_teacher, LOPSIDED)
+    values["trust region/mixture"] = oracle(tied, Mixed(tied, tied_teacher, 0.5), MIXTURE)
     values["untied/mixture"] = oracle(untied, untied, MIXTURE)
     values["frozen untied/mixture"] = oracle(untied, untied_teacher, MIXTURE)
     return values
@@ -130,6 +140,7 @@ def largest_gradient(seen: dict) -> float:
 TRAINING = [f"tied/{name}" for name in SCENARIOS if name not in ("same_prompt", "idle")]
 FROZEN_AND_UNTIED = [
     "frozen tied/mixture", "frozen tied/lopsided", "untied/mixture", "frozen untied/mixture",
+    "trust region/mixture",
 ]  # fmt: skip
 
 
@@ -195,6 +206,44 @@ def test_regrouping_the_batch_changes_nothing(scenarios, how):
     assert distance(seen["gradients"], plain["gradients"]) < AMONG_THEMSELVES
     for metric, value in plain["metrics"].items():
         assert seen["metrics"][metric] == pytest.approx(value, rel=AMONG_THEMSELVES), metric
+
+
+@pytest.mark.parametrize("how", ["other order", *VARIANTS])
+def test_regrouping_both_views_changes_nothing(scenarios, how):
+    seen, plain = scenarios[f"tied/two views, {how}"], scenarios["tied/two views"]
+    assert seen["loss"] == pytest.approx(plain["loss"], rel=1e-6)
+    assert distance(seen["gradients"], plain["gradients"]) < AMONG_THEMSELVES
+    assert seen["metrics"] == pytest.approx(plain["metrics"], rel=AMONG_THEMSELVES)
+
+
+@pytest.mark.parametrize("estimator", ["exact", "k1"])
+@pytest.mark.parametrize("view", [0, 1], ids=["student", "teacher"])
+def test_the_kl_of_a_response_is_that_of_the_sampled_view(
+    everything, expected, folder, estimator, view, world_size
+):
+    truth = sequence_kls(double_model(str(folder / "tied")), SCENARIOS["distill"], estimator, view)
+    seen = everything[world_size]["sequence_kl"][estimator, view].tolist()
+    assert seen == pytest.approx(truth[: len(seen)], rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("how", ["full", "lora"])
+def test_a_moving_teacher_keeps_its_share_of_itself(everything, how, world_size):
+    seen = everything[world_size]["moving"]
+    moved = 0
+    for name, (first, student, teacher) in seen[how].items():
+        assert torch.allclose(teacher, 0.75 * first + 0.25 * student, atol=1e-6), name
+        moved += not torch.equal(first, teacher)
+    assert moved
+    for name, (_, _, teacher) in seen[how].items():
+        assert torch.equal(seen[f"{how}, restored"][name], teacher)
+    assert any(not torch.equal(seen[f"{how}, later"][n], t) for n, (*_, t) in seen[how].items())
+
+
+def test_with_an_adapter_the_frozen_teacher_is_the_adapter_off(everything, world_size):
+    seen = everything[world_size]["lora frozen"]
+    assert torch.equal(seen["frozen"], seen["start"])
+    assert not torch.equal(seen["student"], seen["start"])
+    assert seen["kept"]
 
 
 @pytest.mark.parametrize("name", TRAINING + FROZEN_AND_UNTIED)

@@ -95,7 +95,9 @@ def make_batch(
 ) -> TensorDict:
     """Rows of {prompt, reference, response, mask, weights, advantage, old} as the trainer sends.
 
-    ``weights`` are those of policy gradient, distill and nll; ``settings`` are ``LossSettings``'.
+    ``prompt`` is the student's and ``reference`` the teacher's. ``weights`` are those of policy
+    gradient, distill and nll in the student's view, ``teacher_weights`` in the teacher's;
+    ``settings`` are ``LossSettings``'.
     """
     from verl.utils import tensordict_utils as tu
 
@@ -117,9 +119,13 @@ def make_batch(
         "loss_mask": masks,
         "input_ids": jagged(inputs),
         "position_ids": jagged([torch.arange(len(x)) for x in inputs]),
-        "reference_input_ids": jagged(reference_inputs),
-        "reference_position_ids": jagged([torch.arange(len(x)) for x in reference_inputs]),
-        "term_weights": torch.tensor([row["weights"] for row in rows], dtype=torch.float32),
+        "teacher_input_ids": jagged(reference_inputs),
+        "sampled_view": torch.tensor([row.get("sampled_view", 0) for row in rows]),
+        "has_privileged": torch.tensor([bool(row["weights"][1]) for row in rows]),
+        "term_weights": torch.tensor(
+            [[*row["weights"], *row.get("teacher_weights", (0.0, 0.0, 0.0))] for row in rows],
+            dtype=torch.float32,
+        ),
         "advantages": jagged(
             [torch.full((len(row["response"]),), float(row.get("advantage", 0.0))) for row in rows]
         ),

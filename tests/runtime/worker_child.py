@@ -12,7 +12,10 @@ from typing import Any
 
 import tiny
 import torch
-from scenarios import MIXTURE, SCENARIOS, Scenario, padding_row
+from scenarios import MIXTURE, SCENARIOS, TWO_VIEWS, Scenario, padding_row
+
+from algorithms.runtime.teacher import TeacherSettings, parameters_of
+from algorithms.runtime.view_rows import trained_views
 
 # With a learning rate of 0 the weights stay, and one worker serves many scenarios.
 STILL = {"optimizer": "SGD", "lr": 0.0}
@@ -96,16 +99,19 @@ def run_scenarios(models: dict[str, str], rank: int, world_size: int) -> dict[st
     results["tied/mixture, a rank of padding rows"] = student.step(first_are_padding)
     results["tied/mixture, other order"] = student.step(MIXTURE.with_rows(MIXTURE.rows[::-1]))
     results["tied/mixture, uneven"] = student.step(MIXTURE, uneven)
+    results["tied/two views, other order"] = student.step(TWO_VIEWS.with_rows(TWO_VIEWS.rows[::-1]))
     results["tied/mixture, mini-batch"] = student.mini_batch(MIXTURE)
 
     teacher = tiny.make_worker(models["tied teacher"], forward_only=True)
-    student.worker.reference = teacher
+    student.worker.teacher, student.worker.reference = TeacherSettings("frozen"), teacher
     results["frozen tied/mixture"] = student.step(MIXTURE)
     results["frozen tied/lopsided"] = student.step(SCENARIOS["lopsided"])
-    student.worker.reference = None
+    results["trust region/mixture"] = _with_trust_region(student)
+    student.worker.teacher, student.worker.reference = TeacherSettings(), None
 
     untied = Trainee(models["untied"], *where)
     results["untied/mixture"] = untied.step(MIXTURE)
+    untied.worker.teacher = TeacherSettings("frozen")
     untied.worker.reference = tiny.make_worker(models["untied teacher"], forward_only=True)
     results["frozen untied/mixture"] = untied.step(MIXTURE)
 
@@ -119,10 +125,89 @@ def run_scenarios(models: dict[str, str], rank: int, world_size: int) -> dict[st
         variant = Trainee(models["tied"], *where, **settings)
         results[f"tied/mixture, {name}"] = variant.step(MIXTURE)
         results[f"tied/same_prompt, {name}"] = variant.step(SCENARIOS["same_prompt"])
+        results[f"tied/two views, {name}"] = variant.step(TWO_VIEWS)
     bf16 = Trainee(models["tied"], *where, precision="bf16")
     results["bf16/mixture"] = bf16.step(MIXTURE)
     results["bf16/same_prompt"] = bf16.step(SCENARIOS["same_prompt"])
     return results
+
+
+def _with_trust_region(student: Trainee) -> dict:
+    """The student's teacher half-way between its frozen weights and the current ones."""
+    student.worker.teacher = TeacherSettings("trust_region", trust_region_mix=0.5)
+    return student.step(MIXTURE)
+
+
+def run_moving_teachers(
+    models: dict[str, str], folder: Path, rank: int, world_size: int
+) -> dict[str, Any]:
+    """A teacher that follows the student: with a reference model, and as a copied adapter."""
+    rows = in_order(SCENARIOS["distill"].rows, rank, world_size)
+    seen: dict[str, Any] = {}
+    for name, rank_of_adapter in (("full", 0), ("lora", 4)):
+        worker = tiny.make_worker(models["tied"], lora_rank=rank_of_adapter, optimiser={"lr": 1e-2})
+        reference = None if rank_of_adapter else tiny.make_worker(models["tied"], forward_only=True)
+        worker.set_teacher(TeacherSettings("ema", ema_decay=0.75), reference, None)
+        first = whole(worker._teacher_weights(), worker)
+        worker.train_batch(tiny.make_batch(rows))
+        student = whole(parameters_of(worker.engine.module), worker)
+        teacher = whole(worker._teacher_weights(), worker)
+        seen[name] = {k: (first[k], student[k], teacher[k]) for k in first}
+        place = folder / f"moving_{name}_{world_size}"
+        place.mkdir(exist_ok=True)
+        worker.save_teacher(str(place))
+        worker.train_batch(tiny.make_batch(rows))
+        seen[f"{name}, later"] = whole(worker._teacher_weights(), worker)
+        worker.load_teacher(str(place))
+        seen[f"{name}, restored"] = whole(worker._teacher_weights(), worker)
+    return seen
+
+
+def whole(weights: dict[str, torch.Tensor], worker: Any) -> dict[str, torch.Tensor]:
+    """Weights of all ranks put together, [ranks, local size] flattened."""
+    import torch.distributed as dist
+
+    gathered = {}
+    for name, tensor in weights.items():
+        parts: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(parts, tensor.detach().clone())
+        gathered[name] = torch.cat([part.flatten() for part in parts])
+    return gathered
+
+
+def run_lora_frozen(models: dict[str, str], rank: int, world_size: int) -> dict[str, Any]:
+    """A LoRA student that has moved, pulled toward its own start: the adapter off."""
+    rows = in_order(SCENARIOS["distill"].rows, rank, world_size)
+    worker = tiny.make_worker(models["tied"], lora_rank=4, optimiser={"lr": 3e-2})
+    group = worker.engine.get_data_parallel_group()
+
+    def hidden() -> torch.Tensor:
+        return worker._reference_pass(trained_views(tiny.make_batch(rows), group))[0].values()
+
+    start = hidden()
+    worker.set_teacher(TeacherSettings("frozen"), None, None)
+    worker.train_batch(tiny.make_batch(rows))
+    frozen = hidden()
+    own = {k: v.clone() for k, v in parameters_of(worker.engine.module).items()}
+    hidden()
+    kept = all(torch.equal(own[k], v) for k, v in parameters_of(worker.engine.module).items())
+    worker.set_teacher(TeacherSettings(), None, None)
+    return {"start": start, "frozen": frozen, "student": hidden(), "kept": kept}
+
+
+def run_sequence_kl(models: dict[str, str], rank: int, world_size: int) -> dict[str, Any]:
+    """KL of each response, as it goes into the reward."""
+    from verl.utils import tensordict_utils as tu
+
+    worker = tiny.make_worker(models["tied"])
+    seen = {}
+    for estimator in ("exact", "k1"):
+        for view in (0, 1):
+            rows = [{**row, "sampled_view": view} for row in SCENARIOS["distill"].rows]
+            batch = tiny.make_batch(in_order(rows, rank, world_size))
+            tu.assign_non_tensor(batch, kl_estimator=estimator)
+            seen[estimator, view] = worker.sequence_kl(batch)["sequence_kl"]
+    return seen
 
 
 def run_lora(models: dict[str, str], rank: int, world_size: int) -> dict[str, Any]:
@@ -148,8 +233,10 @@ def run_lifecycle(
         return tiny.make_batch(in_order(scenario.rows, rank, world_size))
 
     def hidden() -> torch.Tensor:
-        data = batch()
-        return worker._reference_pass(data)[0].values()
+        return reference(worker)[0].values()
+
+    def reference(of: Any) -> tuple[torch.Tensor, Any]:
+        return of._reference_pass(trained_views(batch(), of.engine.get_data_parallel_group()))
 
     def train(steps: int) -> None:
         for _ in range(steps):
@@ -191,9 +278,8 @@ def run_lifecycle(
     }
 
     teacher = tiny.make_worker(models["tied teacher"], forward_only=True)
-    teacher.load_weights(str(base))
-    worker.reference = teacher
-    seen["hidden frozen"], seen["head frozen"] = hidden(), worker._reference_pass(batch())[1]
+    worker.set_teacher(TeacherSettings("frozen"), teacher, str(base))
+    seen["hidden frozen"], seen["head frozen"] = hidden(), reference(worker)[1]
     before = weights(teacher), weights(worker)
     train(2)
     after = weights(teacher), weights(worker)
@@ -212,12 +298,13 @@ def _hybrid_stages(actor: Any, reference: Any, weights: str) -> dict[str, Any]:
 
     hybrid = object.__new__(PrivilegedActorRolloutRefWorker)
     hybrid.actor, hybrid.ref = actor, reference
-    hybrid.begin_stage(weights, weights, {"lr": 1e-3})
+    frozen, live = {"kind": "frozen"}, {"kind": "live"}
+    hybrid.begin_stage(weights, frozen, weights, {"lr": 1e-3})
     seen: dict[str, Any] = {"frozen": actor.reference is reference}
-    hybrid.begin_stage(weights, None, {"lr": 1e-3})
+    hybrid.begin_stage(weights, live, None, {"lr": 1e-3})
     seen["live"] = actor.reference is None
     hybrid.ref = None
-    seen["missing"] = error_of(lambda: hybrid.begin_stage(None, weights, {}))
+    seen["missing"] = error_of(lambda: hybrid.begin_stage(None, frozen, weights, {}))
     return seen
 
 
@@ -250,6 +337,9 @@ def main() -> None:
         "scenarios": run_scenarios(models, *where),
         "lora": run_lora(models, *where),
         "lifecycle": run_lifecycle(models, Path(folder), *where),
+        "moving": run_moving_teachers(models, Path(folder), *where),
+        "lora frozen": run_lora_frozen(models, *where),
+        "sequence_kl": run_sequence_kl(models, *where),
     }
     if world_size == 1:
         results["refusals"] = run_refusals(models, *where)
