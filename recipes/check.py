@@ -6,11 +6,12 @@ import difflib
 from collections.abc import Iterator
 from typing import Any
 
+from algorithms.approximations import SAMPLED
 from algorithms.divergence import KINDS
 from algorithms.views import POSITIONS
 
 # Anything goes below: verl's keys and the arms are checked where they are read.
-ELSEWHERE = ("verl", "arm_definitions")
+ELSEWHERE = ("verl", "arm_definitions", "algorithm_settings")
 AT_LEAST = {
     "steps": 1,
     "batch_size": 1,
@@ -24,6 +25,9 @@ AT_LEAST = {
     "evaluation.teacher_rows": 0,
     "evaluation.temperature": 0,
     "learning_rate": 0,
+    "mini_batches": 1,
+    "privileged.hint_tokens": 1,
+    "epochs": 1,
     "model.lora_rank": 0,
     "data.train_rows": 1,
     "data.eval_rows": 1,
@@ -32,8 +36,8 @@ AT_LEAST = {
 }
 MORE_THAN_ZERO = ("sampling.temperature", "sampling.top_p", "evaluation.top_p")
 ONE_OF: dict[str, tuple[Any, ...]] = {
-    "teacher": ("frozen", "live"),
-    "divergence": KINDS,
+    "teacher": ("frozen", "live", "ema", "trust_region"),
+    "divergence": (*KINDS, *SAMPLED),
     "offline.sample_from": ("student", "teacher"),
     "privileged.position": POSITIONS,
     "rollout": ("transformers", "vllm", "sglang"),

@@ -20,6 +20,30 @@ from recipes.check import problems
 FREE_FORM = ("engine_kwargs", "override_config", "override_optimizer_config", "ray_init")
 
 
+# Settings of verl that every stage sets anew, and the recipe's own key of each.
+OURS = {
+    "actor_rollout_ref.actor.optim.lr": "learning_rate, warmup.phases",
+    "actor_rollout_ref.actor.ppo_mini_batch_size": "batch_size, mini_batches",
+    "actor_rollout_ref.actor.ppo_epochs": "epochs",
+    "actor_rollout_ref.rollout.n": "samples_per_prompt",
+    "actor_rollout_ref.rollout.temperature": "sampling.temperature",
+    "actor_rollout_ref.rollout.top_p": "sampling.top_p",
+    "actor_rollout_ref.rollout.val_kwargs": "evaluation",
+    "data.train_batch_size": "batch_size",
+    "data.train_files": "data.train",
+    "data.val_files": "data.eval",
+    "data.seed": "seeds",
+    "data.shuffle": "seeds",
+    "trainer.total_epochs": "steps",
+    "trainer.total_training_steps": "steps",
+    "trainer.test_freq": "evaluation.every",
+    "trainer.val_before_train": "evaluation.every",
+    "trainer.save_freq": "checkpoint_every",
+    "trainer.default_local_dir": "output_root, run",
+    "trainer.experiment_name": "run",
+}
+
+
 class ConfigError(ValueError):
     """The configuration cannot run; the message names the key and what to set."""
 
@@ -46,7 +70,7 @@ def load(name: str, overrides: Sequence[str]) -> DictConfig:
         overrides.insert(0, f"profile={default_profile()}")
     try:
         with initialize_config_module("recipes.conf", version_base="1.3"):
-            config = compose(name, overrides=[_into_verl(o) for o in overrides])
+            config = compose(name, overrides=[_free_form(o) for o in overrides])
             profile = [o for o in overrides if o.startswith("profile=")]
             defaults = _plain(compose(name, overrides=profile))
         values = _plain(config)
@@ -56,6 +80,7 @@ def load(name: str, overrides: Sequence[str]) -> DictConfig:
     if found:
         raise ConfigError("\n".join([*found, _help(name)]))
     new = [key.lstrip("+")[len("verl.") :] for key in map(_key, overrides) if key.startswith("+")]
+    _refuse_ours(values["verl"])
     check_verl_keys(values["verl"], new)
     return config
 
@@ -64,9 +89,10 @@ def _key(override: str) -> str:
     return override.split("=")[0].strip()
 
 
-def _into_verl(override: str) -> str:
-    """``verl:`` is empty in our files: Hydra wants to hear that its keys are added."""
-    return f"++{override}" if override.startswith(("verl.", "verl=")) else override
+def _free_form(override: str) -> str:
+    """These groups are empty in our files: Hydra wants to hear that their keys are added."""
+    groups = ("verl.", "verl=", "algorithm_settings.")
+    return f"++{override}" if override.startswith(groups) else override
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
@@ -87,7 +113,9 @@ def _explain(name: str, message: str, overrides: Sequence[str]) -> str:
         key = _key(override).lstrip("+~")
         if "=" not in override and not override.startswith("~"):
             lines.append(f"{override!r}: write key=value")
-        elif key not in known and not key.startswith(("verl.", "arm_definitions.", "profile")):
+        elif key not in known and not key.startswith(
+            ("verl.", "arm_definitions.", "algorithm_settings.", "profile")
+        ):
             lines.append(f"{key!r} is not a setting of {name}{nearest(key, known)}")
     return "\n".join([*lines, _help(name)])
 
@@ -158,6 +186,15 @@ def check_verl_keys(settings: dict[str, Any], new: Sequence[str] = ()) -> None:
             "\n".join(f"verl has no setting {key!r}{_instead(key, known)}" for key in unknown)
             + "\nWrite +verl.<key>=<value> for a key that is meant to be new."
         )
+
+
+def _refuse_ours(settings: dict[str, Any]) -> None:
+    given = _paths(settings)
+    taken = [
+        f"verl.{key} is set by the recipe: use {ours}" for key, ours in OURS.items() if key in given
+    ]
+    if taken:
+        raise ConfigError("\n".join(taken))
 
 
 def _instead(key: str, known: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from algorithms.runtime.stages import COPIES
 from recipes.plan import Plan
 
 GB = 1e9
@@ -48,7 +49,8 @@ def memory_estimate(config: Any, plan: Plan, parameters: int) -> list[str]:
     """Lines for the dry run: student, teacher, rollout, and on a CPU the processes."""
     trained = parameters if not config.model.lora_rank else parameters // 50
     student = (4 * parameters + 12 * trained) / GB
-    teacher = 4 * parameters / GB if any(s.teacher == "frozen" for s in plan.stages) else 0.0
+    copied = any(s.teacher in COPIES for s in plan.stages)
+    teacher = 4 * trained / GB if copied else 0.0
     rollout = 2 * parameters / GB
     if config.profile_name == "cpu" and config.rollout == "vllm":
         rollout += VLLM_ON_CPU_GB

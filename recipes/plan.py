@@ -6,13 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from algorithms import registry
+from algorithms.approximations import SAMPLED
+from algorithms.base import Algorithm
+from algorithms.group_pi import GROUP_KINDS
+from algorithms.hints import SELF_HINT
 from algorithms.runtime.stages import Sampling, Stage, TeacherWeights
 from recipes.config import ConfigError
 
 SOURCES = ("online", "offline", "given")
-PI_OF_ARM = ("own", "none", "gibberish", "wrong_skeleton")
-DEFINITION = ("description", "source", "pi", "teacher", "algorithm", "settings")
+PI_OF_ARM = ("own", "none", "gibberish", "wrong_skeleton", *GROUP_KINDS, SELF_HINT)
+DEFINITION = ("description", "source", "pi", "teacher", "algorithm", "settings", "after")
+WITHOUT_TEACHER = ("grpo", "sft", "retry_sft")
+TRAINS_TEACHER = ("pi_distill", "teacher_objective", "student_objective")
+TEACHERS = ("frozen", "live", "ema", "trust_region", "none")
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,7 @@ class Arm:
     teacher: TeacherWeights
     algorithm: str
     settings: dict[str, Any]
+    after: str | None = None
 
     @property
     def sampling_label(self) -> str:
@@ -64,28 +74,52 @@ def arms_of(config: Any) -> list[Arm]:
                 f"arm {name!r}: no setting {', '.join(unknown)}; there are {', '.join(DEFINITION)}"
             )
         source = definition.get("source", "")
+        algorithm = definition.get("algorithm", "sft" if source == "given" else config.algorithm)
         arm = Arm(
             name=name,
             description=definition.get("description", name),
             source=source,
             pi=definition.get("pi", "own"),
-            teacher=definition.get("teacher", config.teacher),
-            algorithm=definition.get("algorithm", "sft" if source == "given" else "opsd"),
-            settings=dict(definition.get("settings", {})),
+            teacher=definition.get("teacher", _usual_teacher(config, algorithm)),
+            algorithm=algorithm,
+            settings=_plain(definition.get("settings", {})),
+            after=definition.get("after"),
         )
         if arm.source not in SOURCES or arm.pi not in PI_OF_ARM:
             raise ConfigError(
                 f"arm {name!r}: source is one of {', '.join(SOURCES)} and pi one of "
                 f"{', '.join(PI_OF_ARM)}; got {arm.source!r} and {arm.pi!r}"
             )
-        if arm.teacher not in ("frozen", "live", "none"):
-            raise ConfigError(f"arm {name!r}: teacher is frozen, live or none, got {arm.teacher!r}")
+        if arm.teacher not in TEACHERS:
+            raise ConfigError(
+                f"arm {name!r}: teacher is one of {', '.join(TEACHERS)}; got {arm.teacher!r}"
+            )
+        if arm.after is not None and arm.after not in [earlier.name for earlier in arms]:
+            raise ConfigError(
+                f"arm {name!r} starts after {arm.after!r}, which is no earlier arm of this run: "
+                f"arms=[...,{arm.after},{name}]"
+            )
         arms.append(arm)
     return arms
 
 
+def _plain(settings: Any) -> dict[str, Any]:
+    """Settings without OmegaConf's containers."""
+    return OmegaConf.to_container(OmegaConf.create(dict(settings)), resolve=True)  # type: ignore
+
+
+def _usual_teacher(config: Any, algorithm: str) -> str:
+    """pi-Distill trains its teacher, which is the student with PI; the baselines have none."""
+    if algorithm in TRAINS_TEACHER:
+        return "live"
+    return "none" if algorithm in WITHOUT_TEACHER else config.teacher
+
+
 def build_plan(config: Any, files: dict[str, str], warm_up: bool) -> Plan:
-    """All stages of the run. ``files``: train, eval, warmup_<i> and collected_<seed> paths."""
+    """All stages of the run.
+
+    ``files``: the paths of train, train_gold, eval and warmup_<i>; ``collected`` is a pattern.
+    """
     plan = Plan(arms=arms_of(config), steps=config.steps)
     start = "base"
     if warm_up:
@@ -99,7 +133,7 @@ def build_plan(config: Any, files: dict[str, str], warm_up: bool) -> Plan:
             algorithm="sft",
             sampling=_sampling(config, pi_kind=config.privileged.kind),
             start_from=start,
-            evaluate={"student": None, "teacher": None},
+            evaluate=_both_views(config),
         )
     )
     for seed in config.seeds:
@@ -109,6 +143,12 @@ def build_plan(config: Any, files: dict[str, str], warm_up: bool) -> Plan:
                 if all(stage.name != other.name for other in plan.stages):
                     plan.stages.append(stage)
     return plan
+
+
+def _both_views(config: Any) -> dict[str, int | None]:
+    """What is evaluated at the start; PI from the group exists only while training."""
+    views: dict[str, int | None] = {"student": None}
+    return views if config.privileged.kind in GROUP_KINDS else {**views, "teacher": None}
 
 
 def _add_warmup(plan: Plan, config: Any, files: dict[str, str]) -> str:
@@ -137,8 +177,10 @@ def _add_warmup(plan: Plan, config: Any, files: dict[str, str]) -> str:
 
 def _arm_stages(config: Any, arm: Arm, seed: int, files: dict[str, str], start: str) -> list[Stage]:
     kind = config.privileged.kind if arm.pi == "own" else arm.pi
+    if arm.algorithm in WITHOUT_TEACHER and arm.source != "given" and kind == SELF_HINT:
+        kind = "none"  # nobody would read the hints
     after: dict[str, int | None] = {"student": None}
-    if config.evaluation.teacher_rows:
+    if config.evaluation.teacher_rows and config.privileged.kind not in GROUP_KINDS:
         after["teacher"] = config.evaluation.teacher_rows
     common: dict[str, Any] = {
         "arm": arm.name,
@@ -147,7 +189,9 @@ def _arm_stages(config: Any, arm: Arm, seed: int, files: dict[str, str], start: 
         "steps": config.steps,
         "batch_size": config.batch_size,
         "optimiser": {"lr": config.learning_rate},
-        "start_from": start,
+        "start_from": f"{arm.after}-seed{seed}" if arm.after else start,
+        "mini_batches": config.mini_batches,
+        "epochs": config.epochs,
     }
     name = f"{arm.name}-seed{seed}"
     if arm.source == "given":
@@ -164,13 +208,26 @@ def _arm_stages(config: Any, arm: Arm, seed: int, files: dict[str, str], start: 
             )
         ]
     settings = _settings(config, arm)
-    view = registry.build(arm.algorithm, **settings).sampling_view
+    algorithm = registry.build(arm.algorithm, **settings)
+    view = algorithm.sampling_view
+    if arm.algorithm in TRAINS_TEACHER and arm.teacher != "live":
+        raise ConfigError(
+            f"arm {arm.name!r}: {arm.algorithm} trains its teacher, so teacher=live; got "
+            f"{arm.teacher!r}"
+        )
+    if view == "teacher" and kind in GROUP_KINDS:
+        raise ConfigError(
+            f"arm {arm.name!r}: {kind} is known only after the student has answered, so a teacher "
+            "cannot sample with it: use opsd, or another privileged.kind"
+        )
     stages = []
     samples = config.samples_per_prompt
     source = "rollout"
     if arm.source == "offline":
-        store = files[f"collected_{seed}"]
-        stages.append(_collection(config, seed, store, common))
+        _check_offline(config, arm, algorithm, kind)
+        collection = _collection(config, arm, seed, kind, files, common)
+        store = str(collection.store)
+        stages.append(collection)
         # Every stored response is a row of its own.
         rows = config.batch_size * samples
         common |= {"data": store, "shuffle": False, "batch_size": rows}
@@ -183,6 +240,7 @@ def _arm_stages(config: Any, arm: Arm, seed: int, files: dict[str, str], start: 
             algorithm_settings=settings,
             sampling=_sampling(config, view=view, source=source, pi_kind=kind, n=samples),
             teacher=arm.teacher,
+            teacher_settings=dict(config.teacher_settings),
             evaluate=after,
             evaluate_every=config.evaluation.every,
             **common,
@@ -192,28 +250,55 @@ def _arm_stages(config: Any, arm: Arm, seed: int, files: dict[str, str], start: 
 
 
 def _settings(config: Any, arm: Arm) -> dict[str, Any]:
-    """OPSD takes the recipe's settings; any algorithm those of the arm's definition."""
-    if arm.algorithm != "opsd":
-        return arm.settings
-    recipe = {key: config[key] for key in ("divergence", "distill_weight", "reward_weight")}
+    """The recipe's settings, where they are that algorithm's, then those of the arm."""
+    recipe: dict[str, Any] = {}
+    if arm.algorithm == "opsd":
+        recipe = {key: config[key] for key in ("divergence", "distill_weight", "reward_weight")}
+    if arm.algorithm == config.algorithm:
+        recipe |= OmegaConf.to_container(config.algorithm_settings)  # type: ignore[operator]
     return {**recipe, **arm.settings}
 
 
-def _collection(config: Any, seed: int, store: str, common: dict[str, Any]) -> Stage:
+def _check_offline(config: Any, arm: Arm, algorithm: Algorithm, kind: str) -> None:
+    """Refuse stored responses of a view that the algorithm's formula does not hold for."""
+    sampler = config.offline.sample_from
+    settings = algorithm.loss_settings()
+    bound = arm.algorithm in TRAINS_TEACHER or algorithm.sequence_kl
+    if sampler != algorithm.sampling_view and (bound or settings.divergence in SAMPLED):
+        raise ConfigError(
+            f"arm {arm.name!r}: {arm.algorithm} with these settings needs responses of the "
+            f"{algorithm.sampling_view}: offline.sample_from={algorithm.sampling_view}"
+        )
+    if sampler == "teacher" and kind in GROUP_KINDS:
+        raise ConfigError(
+            f"arm {arm.name!r}: {kind} is known only after the student has answered: "
+            "offline.sample_from=student"
+        )
+
+
+def _collection(
+    config: Any, arm: Arm, seed: int, kind: str, files: dict[str, str], common: dict[str, Any]
+) -> Stage:
+    """Offline arms share what the same weights sampled from the same prompts."""
+    differs = config.offline.sample_from == "teacher" or kind == SELF_HINT
+    shown = f"-{kind}" if differs and kind != config.privileged.kind else ""
+    origin = f"-after-{arm.after}" if arm.after else ""
     return Stage(
         **{
             **common,
-            "name": f"collect-seed{seed}",
+            "name": f"collect-seed{seed}{shown}{origin}",
+            "mini_batches": 1,
+            "epochs": 1,
             "arm": "collection",
             "phase": "collect",
             "algorithm": "sft",
             "sampling": _sampling(
                 config,
                 view=config.offline.sample_from,
-                pi_kind=config.privileged.kind,
+                pi_kind=kind if differs else config.privileged.kind,
                 n=config.samples_per_prompt,
             ),
-            "store": store,
+            "store": files["collected"].format(f"seed{seed}{shown}{origin}"),
         }
     )
 
@@ -227,5 +312,7 @@ def _sampling(config: Any, **settings: Any) -> Sampling:
         top_p=config.sampling.top_p,
         max_prompt_tokens=config.max_prompt_tokens,
         template=template,
+        hint_from=config.privileged.hint_from,
+        hint_tokens=config.privileged.hint_tokens,
         **settings,
     )

@@ -10,19 +10,27 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from algorithms import registry
+from algorithms.group_pi import GROUP_KINDS
+from algorithms.hints import SELF_HINT
 from algorithms.runtime.prompts import privileged_content
 from algorithms.runtime.records import RunRecords
-from algorithms.runtime.stages import check_plan
+from algorithms.runtime.stages import Stage, check_plan
 from algorithms.view_check import check_views
 from algorithms.views import ViewTemplate
 from recipes import data as run_data
 from recipes.config import ConfigError
 from recipes.estimate import memory_estimate, parameter_count
-from recipes.plan import Plan, build_plan
+from recipes.plan import Arm, Plan, build_plan
 from recipes.run_folder import open_run, versions, write_json
-from recipes.verl_settings import check_rollout
+from recipes.verl_settings import check_rollout, ranks_of
 
 COLLAPSED_STATUS = 3
+BUNDLED = "core_lean"
+DEMO_NEEDS_WARMUP = (
+    "the demonstration model writes no Lean at all: SFT on disjoint statements teaches the format"
+)
+# PI that says nothing of the problem.
+CONTROLS = ("none", "gibberish", "wrong_skeleton")
 
 
 @dataclass
@@ -52,9 +60,8 @@ class Job:
 
         resumed = (folder / "plan.json").exists()
         paths = run_data.write(self.data, folder / "data")
-        plan = build_plan(
-            self.config, {**paths, **_collected(self.config, folder)}, warms_up(self.config)
-        )
+        collected = str(folder / "data" / "collected-{}.parquet")
+        plan = build_plan(self.config, {**paths, "collected": collected}, warms_up(self.config))
         tree = settings(self.config, plan.stages, folder, self.model_path, paths)
         OmegaConf.save(OmegaConf.create(tree), folder / SETTINGS_FILE)
         OmegaConf.save(self.config, folder / "config.yaml")
@@ -68,7 +75,7 @@ class Job:
 
     def collapsed_status(self, folder: Path) -> int:
         """3 if an arm was stopped by an alarm, else 0. A control may collapse: that is a result."""
-        controls = {arm.name for arm in self.plan.arms if arm.pi != "own"}
+        controls = {arm.name for arm in self.plan.arms if arm.pi in CONTROLS}
         for path in (folder / "stages").glob("*.json"):
             done = json.loads(path.read_text())
             if done["collapsed"] and done["stage"]["arm"] not in controls:
@@ -79,7 +86,9 @@ class Job:
 def warms_up(config: Any) -> bool:
     """Whether the run has a warm-up stage."""
     if config.warmup.enabled == "auto":
-        return bool(config.warmup_default and config.data.warmup)
+        # The bundled warm-up teaches the bundled task: it says nothing about other data.
+        fits = config.data.train == BUNDLED or config.data.warmup != BUNDLED
+        return bool(config.warmup_default and config.data.warmup and fits)
     return bool(config.warmup.enabled)
 
 
@@ -105,7 +114,7 @@ def prepare(config: Any) -> Job:
             "train_gold": "train_gold",
             "eval": "eval",
             **{f"warmup_{i}": f"warmup_{i}" for i in range(len(data.warmup))},
-            **{f"collected_{s}": f"collected_{s}" for s in config.seeds},
+            "collected": "collected-{}",
         }
         plan = build_plan(config, placeholder, warms_up(config))
         check_plan(plan.stages)
@@ -113,7 +122,7 @@ def prepare(config: Any) -> Job:
             registry.build(stage.algorithm, **stage.algorithm_settings)
     except ConfigError:
         raise
-    except (ValueError, registry.UnknownAlgorithm, registry.BrokenAlgorithm) as error:
+    except (TypeError, ValueError, registry.UnknownAlgorithm, registry.BrokenAlgorithm) as error:
         raise ConfigError(str(error)) from error
     _check_arithmetic(config, data, plan)
     return Job(config, data, plan, model_path, _verifier(data), tokenizer)
@@ -135,6 +144,8 @@ def _check_template(config: Any, tokenizer: Any, data: run_data.RunData) -> None
     kind = config.privileged.kind
     contents = ((row, privileged_content(row, kind)) for row in data.train)
     row, content = next(((row, text) for row, text in contents if text), (None, None))
+    if kind in (*GROUP_KINDS, SELF_HINT):  # the run makes it: any text shows what the template does
+        row, content = data.train[0], "example"
     if row is None or content is None:
         raise ConfigError(
             f"no training row has privileged information of kind {config.privileged.kind!r}: "
@@ -158,6 +169,14 @@ def _check_arithmetic(config: Any, data: run_data.RunData, plan: Plan) -> None:
             raise ConfigError(
                 f"{name} has {len(rows)} rows, fewer than batch_size={config.batch_size}: lower it"
             )
+    for arm in plan.arms:
+        made = arm.pi in ("own", "none", *GROUP_KINDS, SELF_HINT)
+        if not made and not any(privileged_content(row, arm.pi) for row in data.train):
+            raise ConfigError(
+                f"arm {arm.name!r} shows the teacher {arm.pi!r}, and no training row has any: it "
+                "is built from skeletons. Add it to the data, or leave the arm out"
+            )
+    _check_ranks(config, plan)
     given = [arm.name for arm in plan.arms if arm.source == "given"]
     if given and len(data.with_gold()) < config.batch_size:
         raise ConfigError(
@@ -165,16 +184,58 @@ def _check_arithmetic(config: Any, data: run_data.RunData, plan: Plan) -> None:
             f"one, fewer than batch_size={config.batch_size}: add them to the data (privileged "
             f"kind {run_data.GOLD!r}), or leave the arm out"
         )
-    if config.reward_weight > 0 and config.samples_per_prompt < 2:
-        raise ConfigError(
-            "reward_weight > 0 centres rewards within a group: set samples_per_prompt to 2 or more"
-        )
-    longest = max(data.longest.values()) + config.max_response_tokens
+    for stage in plan.stages:
+        _check_learns(config, data, stage)
+    prompt = max(data.longest.values())
+    if any(s.sampling.pi_kind in (*GROUP_KINDS, SELF_HINT) for s in plan.stages):
+        prompt = config.max_prompt_tokens  # the run makes them as long as that
+    longest = prompt + config.max_response_tokens
     if longest > config.max_tokens_per_micro_batch:
         raise ConfigError(
             f"the longest row has {longest} tokens, more than max_tokens_per_micro_batch="
             f"{config.max_tokens_per_micro_batch}: raise it"
         )
+
+
+def _check_learns(config: Any, data: run_data.RunData, stage: Stage) -> None:
+    """Refuse a stage whose every response would be dropped."""
+    algorithm = registry.build(stage.algorithm, **stage.algorithm_settings)
+    kind, one = stage.sampling.pi_kind, config.samples_per_prompt < 2
+    rewarded = algorithm.needs_old_log_probs and getattr(algorithm, "reward_weight", 1.0) > 0
+    if one and (rewarded or algorithm.sequence_kl):
+        raise ConfigError(
+            f"arm {stage.arm!r}: {stage.algorithm} centres rewards within a group: set "
+            "samples_per_prompt to 2 or more"
+        )
+    if one and kind == "sibling_success" and stage.phase == "train":
+        raise ConfigError(
+            f"arm {stage.arm!r}: {kind} is another answer to the same task: set "
+            "samples_per_prompt to 2 or more"
+        )
+    if kind in GROUP_KINDS and algorithm.sequence_kl:
+        raise ConfigError(
+            f"arm {stage.arm!r}: with {kind} the answers of one task differ in what their teacher "
+            "sees, so their KLs cannot be centred together: use kl_placement=loss"
+        )
+    source = stage.sampling.hint_from
+    if kind == SELF_HINT and not any(privileged_content(row, source) for row in data.train):
+        raise ConfigError(
+            f"arm {stage.arm!r}: no training row has the {source!r} that hints are written from: "
+            "add it to the data, or set privileged.hint_from"
+        )
+
+
+def _check_ranks(config: Any, plan: Plan) -> None:
+    nodes = OmegaConf.select(config, "verl.trainer.nnodes") or 1
+    ranks = ranks_of(config) * nodes
+    for stage in plan.stages:
+        rows = stage.batch_size // stage.mini_batches * stage.sampling.n
+        if stage.phase in ("train", "warmup") and rows % ranks:
+            raise ConfigError(
+                f"{stage.name}: a gradient step has {rows} responses, which {ranks} ranks cannot "
+                "share evenly: make batch_size / mini_batches (times samples_per_prompt where the "
+                "arm samples online) a multiple of the ranks"
+            )
 
 
 def _verifier(data: run_data.RunData) -> str:
@@ -192,13 +253,6 @@ def _verifier(data: run_data.RunData) -> str:
     return "; ".join(described)
 
 
-def _collected(config: Any, folder: Path) -> dict[str, str]:
-    return {
-        f"collected_{seed}": str(folder / "data" / f"collected-seed{seed}.parquet")
-        for seed in config.seeds
-    }
-
-
 def report_plan(job: Job) -> dict[str, Any]:
     """``plan.json``: what the report says of the run."""
     config, plan = job.config, job.plan
@@ -209,9 +263,10 @@ def report_plan(job: Job) -> dict[str, Any]:
             {
                 "name": arm.name,
                 "algorithm": arm.algorithm,
+                "settings": arm.settings,
                 "sampling": arm.sampling_label,
                 "teacher": "none" if arm.source == "given" else arm.teacher,
-                "pi": config.privileged.kind if arm.pi == "own" else arm.pi,
+                "pi": _shown(config, arm),
                 "seeds": list(config.seeds),
                 "steps": plan.steps,
                 "description": arm.description,
@@ -222,14 +277,20 @@ def report_plan(job: Job) -> dict[str, Any]:
             "enabled": plan.warmup_steps > 0,
             "steps": plan.warmup_steps,
             "rows": len({r["uid"] for rows in job.data.warmup for r in rows}),
-            "why": "the base model solves none of these statements, with or without a skeleton: "
-            "SFT on disjoint statements teaches the format",
+            "why": DEMO_NEEDS_WARMUP if config.model.path == "demo" else "",
         },
         "heldout": {"n": len(job.data.heldout), "new_structure": new},
         "verifier": job.verifier,
         "tactic_policy": _tactic_policy(job.data),
         "stages": [stage.name for stage in plan.stages],
     }
+
+
+def _shown(config: Any, arm: Arm) -> str | None:
+    """The PI of an arm; None where no teacher takes part."""
+    if arm.source != "given" and arm.teacher == "none":
+        return None
+    return config.privileged.kind if arm.pi == "own" else arm.pi
 
 
 def _tactic_policy(data: run_data.RunData) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from algorithms.runtime.stages import Stage
+from algorithms.runtime.stages import COPIES, Stage
 from recipes.config import ConfigError
 
 
@@ -21,10 +21,10 @@ def settings(
 ) -> dict[str, Any]:
     """A nested dict to merge over verl's ``ppo_trainer`` configuration."""
     ranks = ranks_of(config)
-    frozen = any(stage.teacher == "frozen" for stage in stages)
+    copies = any(stage.teacher in COPIES for stage in stages) and not config.model.lora_rank
     tree = _common(config, run_folder, model_path, files, ranks)
     _merge(tree, _cpu(config, ranks) if config.profile_name == "cpu" else _gpu(config))
-    if frozen:
+    if copies:
         _merge(tree, _reference(config))
     tree["privileged"] = {
         "run_folder": str(run_folder),
@@ -78,6 +78,8 @@ def _common(
                 "path": model_path,
                 "lora_rank": config.model.lora_rank,
                 "lora_alpha": config.model.lora_alpha,
+                # The rollout gets whole weights: no engine has to know of adapters.
+                "lora": {"merge": bool(config.model.lora_rank)},
                 "enable_gradient_checkpointing": config.profile_name == "gpu",
             },
             "actor": {

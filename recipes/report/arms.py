@@ -12,6 +12,15 @@ from recipes.stats import Estimate
 
 COLLECTION = "collection"  # the arm's name under which offline responses are sampled
 
+ALGORITHMS = {
+    "opsd": "OPSD",
+    "pi_distill": "π-Distill",
+    "teacher_objective": "π-Distill's teacher",
+    "student_objective": "π-Distill's student",
+    "grpo": "GRPO",
+    "retry_sft": "self-SFT",
+}
+
 # An arm whose held-out answers are this much less varied than those of the baseline and of the
 # teacher is no candidate for the best arm: a pass rate can rise while the policy collapses.
 SUSPECT_SHARE = 0.25
@@ -27,6 +36,7 @@ class Arm:
     teacher: str = ""
     pi: str | None = None
     description: str = ""
+    settings: Row = field(default_factory=dict)
     planned_seeds: list[int] = field(default_factory=list)
     planned_steps: int = 0
     planned: bool = True
@@ -59,7 +69,8 @@ class Arm:
         """The arm's settings in words."""
         if self.role == "sft":
             return "SFT on gold proofs"
-        parts = [self.algorithm.upper()]
+        parts = [ALGORITHMS.get(self.algorithm, self.algorithm)]
+        parts += [f"{name} {value}" for name, value in self.settings.items()]
         parts += [f"{self.sampling} samples"] if self.sampling in ("online", "offline") else []
         parts += [f"{self.teacher} teacher"] if self.teacher not in ("", "none") else []
         parts += [f"PI {self.pi}"] if self.pi else []
@@ -82,6 +93,7 @@ def planned_arms(plan: Row) -> list[Arm]:
                 teacher=text_of(entry, "teacher"),
                 pi=text_of(entry, "pi") or None,
                 description=text_of(entry, "description"),
+                settings=entry["settings"] if isinstance(entry.get("settings"), dict) else {},
                 planned_seeds=[int(s) for s in seeds] if isinstance(seeds, list) else [],
                 planned_steps=int_of(entry, "steps"),
             )

@@ -12,12 +12,14 @@ SETTINGS = ("sampling", "teacher", "pi")
 
 
 def comparisons(arms: list[Arm]) -> list[dict[str, Any]]:
-    """Paired differences of all method arms that differ in one setting alone."""
+    """Paired differences of all method arms that differ in one setting, or in their objective."""
     found = []
     methods = [arm for arm in arms if arm.comparable and arm.role == "method"]
     for a, b in combinations(methods, 2):
         differs = [s for s in SETTINGS if getattr(a, s) != getattr(b, s)]
-        if a.algorithm != b.algorithm or len(differs) != 1 or not (a.scores and b.scores):
+        if (a.algorithm, a.settings) != (b.algorithm, b.settings) and a.sampling == b.sampling:
+            differs = ["objective"]
+        if len(differs) != 1 or not (a.scores and b.scores):
             continue
         difference = a.scores.minus(b.scores)
         if difference is None:

@@ -78,7 +78,9 @@ def verdict(report: Json) -> list[str]:
 def _result(best: Json, baseline: Json, warmed: bool) -> str:
     rate = f"{percent(best['pass_rate'])} {percent_range(best['ci95'])}"
     if best["role"] == "method":
-        head = f"The best arm, {best['name']}, passes {rate} of {best['n']} held-out problems"
+        head = (
+            f"The best method arm, {best['name']}, passes {rate} of {best['n']} held-out problems"
+        )
     else:
         head = (
             f"No method arm has a result; the best of the others, {best['name']} ({best['role']}), "
@@ -179,7 +181,7 @@ def against_sft(sft: Json | None) -> str:
         parts.append("worse on " + listed([_scope(r) for r in worse]))
     if not better:
         overall = sft["rows"][0]
-        parts.append("on no group of rows does it do better")
+        parts.append("on none of these groups of rows is it ahead by more than the interval")
         if overall not in worse:
             parts.append(f"over all rows {_scope(overall, named=False)}")
     families = [f["family"] for f in sft["families"] if f["delta_ci95"][0] > 0]

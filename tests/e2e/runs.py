@@ -26,12 +26,12 @@ SMALL = (
 )
 
 
-def start(folder: Path, *overrides: str) -> subprocess.Popen:
-    """``python -m recipes.opsd_skeleton`` from another folder than the repository."""
+def start(folder: Path, *overrides: str, recipe: str = "opsd_skeleton") -> subprocess.Popen:
+    """``python -m recipes.<recipe>`` from another folder than the repository."""
     folder.mkdir(parents=True, exist_ok=True)
     output = (folder / "stdout.txt").open("ab")
     return subprocess.Popen(
-        [sys.executable, "-m", "recipes.opsd_skeleton", "run=test", *SMALL, *overrides],
+        [sys.executable, "-m", f"recipes.{recipe}", "run=test", *SMALL, *overrides],
         cwd=folder,
         stdout=output,
         stderr=subprocess.STDOUT,
@@ -39,9 +39,11 @@ def start(folder: Path, *overrides: str) -> subprocess.Popen:
     )
 
 
-def finish(process: subprocess.Popen, folder: Path, seconds: float) -> Path:
+def finish(
+    process: subprocess.Popen, folder: Path, seconds: float, recipe: str = "opsd_skeleton"
+) -> Path:
     """Wait for success; the run folder. Fails with the end of the output and of the log."""
-    run = folder / "outputs" / "opsd_skeleton" / "test"
+    run = folder / "outputs" / recipe / "test"
     try:
         code = process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from recipes import command
 from recipes import config as recipe_config
-from recipes import opsd_skeleton
 from recipes.config import ConfigError, check_verl_keys, load, verl_config
 from recipes.plan import build_plan
 from recipes.verl_settings import settings
@@ -25,7 +25,7 @@ FILES = {
     "eval": "eval.parquet",
     "warmup_0": "w0.parquet",
     "warmup_1": "w1.parquet",
-    "collected_0": "c0.parquet",
+    "collected": "c-{}.parquet",
 }
 
 
@@ -41,19 +41,20 @@ def verl_tree(config: Any, folder: Path) -> dict[str, Any]:
 
 
 def test_there_is_something_to_test():
-    assert PROFILES == ["cpu", "gpu"] and RECIPES == ["opsd_skeleton"]
+    assert PROFILES == ["cpu", "gpu"] and RECIPES == ["objectives", "opsd_skeleton"]
 
 
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("quick", [False, True])
 def test_every_configuration_composes_and_makes_a_plan(name, profile, quick):
-    overrides = opsd_skeleton._with_quick([f"profile={profile}", f"quick={str(quick).lower()}"])
+    given = [f"profile={profile}", f"quick={str(quick).lower()}"]
+    overrides = command._with_quick(name, given)
     config = load(name, overrides)
     assert config.profile_name == profile and config.quick is quick
     plan = build_plan(config, FILES, warm_up=True)
     assert [arm.name for arm in plan.arms] == list(config.arms)
-    assert (len(plan.arms) == 2) is quick
+    assert (len(plan.arms) <= 3) is quick
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -86,7 +87,8 @@ def test_the_profile_follows_the_machine(monkeypatch):
 
 
 def test_the_command_line_wins_over_the_quick_preset():
-    overrides = opsd_skeleton._with_quick(["profile=cpu", "quick=true", "steps=3", "seeds=[0,1]"])
+    given = ["profile=cpu", "quick=true", "steps=3", "seeds=[0,1]"]
+    overrides = command._with_quick("opsd_skeleton", given)
     config = load("opsd_skeleton", overrides)
     assert (config.steps, list(config.arms)) == (3, ["online", "offline"])
     assert [phase.mix for phase in config.warmup.phases] == ["format", "bare"]
@@ -131,7 +133,7 @@ def test_a_misspelt_setting_is_named_with_the_nearest(override, named):
         ("seeds=0", "write seeds=[0]"),
         ("seeds=[]", "seeds is empty"),
         ("seeds=[a]", "seeds[] is a whole number, got 'a'"),
-        ("teacher=forzen", "teacher is one of frozen, live, got 'forzen'"),
+        ("teacher=forzen", "teacher is one of frozen, live, ema, trust_region, got 'forzen'"),
         ("divergence=kl", "divergence is one of reverse_kl, forward_kl, jsd"),
         ("privileged.position=top", "one of system, user_prefix, user_suffix"),
         ("warmup.enabled=1", "one of auto, true, false, got 1"),
@@ -247,3 +249,22 @@ def test_merging_leaves_verls_defaults_alone():
 def test_the_error_travels_between_processes():
     copied = pickle.loads(pickle.dumps(ConfigError("steps: set 1")))
     assert isinstance(copied, ValueError) and str(copied) == "steps: set 1"
+
+
+@pytest.mark.parametrize(
+    ("override", "own"),
+    [
+        ("verl.actor_rollout_ref.actor.optim.lr=1e-5", "learning_rate"),
+        ("verl.actor_rollout_ref.rollout.n=4", "samples_per_prompt"),
+        ("verl.data.train_batch_size=8", "batch_size"),
+        ("verl.trainer.total_training_steps=3", "steps"),
+    ],
+)
+def test_what_every_stage_sets_is_refused_with_the_recipes_name_for_it(override, own):
+    message = refusal(override)
+    assert f"{override.split('=')[0]} is set by the recipe: use {own}" in message
+
+
+def test_every_key_that_is_refused_is_one_that_verl_has():
+    known = recipe_config._paths(OmegaConf.to_container(verl_config({}), resolve=False))
+    assert set(recipe_config.OURS) <= known

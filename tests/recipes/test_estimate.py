@@ -19,7 +19,7 @@ FILES = {
     "eval": "e",
     "warmup_0": "w",
     "warmup_1": "w",
-    "collected_0": "c",
+    "collected": "c-{}",
 }
 
 

@@ -35,7 +35,7 @@ def plan_of(*overrides: str, warm_up: bool = True) -> Plan:
         "warmup_0": "w0",
         "warmup_1": "w1",
     }
-    files |= {f"collected_{seed}": f"collected-{seed}" for seed in config.seeds}
+    files["collected"] = "collected-{}"
     return build_plan(config, files, warm_up)
 
 
@@ -78,7 +78,7 @@ def test_online_and_offline_have_the_same_budget():
     # Each stored response is a row: sixteen prompts of four are a batch of 64, in stored order.
     assert (offline.batch_size, offline.sampling.n, offline.shuffle) == (64, 1, False)
     assert offline.batch_size == online.batch_size * online.sampling.n
-    assert collect.store == offline.data == "collected-0"
+    assert collect.store == offline.data == "collected-seed0"
     assert (online.sampling.source, offline.sampling.source) == ("rollout", "stored")
     assert online.algorithm_settings == offline.algorithm_settings
     assert online.optimiser == offline.optimiser
@@ -170,7 +170,7 @@ def test_another_algorithm_gets_its_own_settings_and_view(monkeypatch):
         (["+arm_definitions.x={pi: own}"], "source is one of online, offline, given"),
         (["+arm_definitions.x={source: on}"], "source is one of .*got 'on' and 'own'"),
         (["+arm_definitions.x={source: online, pi: all}"], "pi one of own, none, gibberish"),
-        (["+arm_definitions.x={source: online, teacher: no}"], "teacher is frozen, live or none"),
+        (["+arm_definitions.x={source: online, teacher: no}"], "teacher is one of frozen, live"),
         (["+arm_definitions.x={sorce: online}"], "no setting sorce; there are description, source"),
         (["+arm_definitions.x=online"], "arm 'x': its definition is a group of description"),
     ],
@@ -179,3 +179,78 @@ def test_arms_that_are_off_are_refused(overrides, message):
     arms = [] if overrides[0].startswith("arms") else ["arms=[x]"]
     with pytest.raises(ConfigError, match=message):
         arms_of(config_of(*overrides, *arms))
+
+
+def test_the_recipes_algorithm_is_that_of_all_arms_that_name_none():
+    plan = plan_of("arms=[online,sft_gold]", "algorithm=pi_distill", "algorithm_settings.alpha=0.3")
+    stages = stages_of(plan)
+    online = stages["online-seed0"]
+    assert (online.algorithm, online.algorithm_settings) == ("pi_distill", {"alpha": 0.3})
+    assert (online.sampling.view, online.teacher) == ("teacher", "live")
+    assert stages["sft_gold-seed0"].algorithm == "sft"
+
+
+def test_a_teacher_that_moves_gets_its_settings():
+    plan = plan_of("arms=[online]", "teacher=ema", "teacher_settings.ema_decay=0.5")
+    stage = stages_of(plan)["online-seed0"]
+    assert (stage.teacher, stage.teacher_settings["ema_decay"]) == ("ema", 0.5)
+
+
+def test_several_gradient_steps_a_sampling():
+    plan = plan_of("arms=[online,offline]", "mini_batches=2", "epochs=3")
+    stages = stages_of(plan)
+    assert (stages["online-seed0"].mini_batches, stages["online-seed0"].epochs) == (2, 3)
+    assert stages["collect-seed0"].mini_batches == stages["collect-seed0"].epochs == 1
+    check_plan(plan.stages)
+
+
+def test_an_arm_may_start_where_another_ends():
+    definition = "{source: online, algorithm: grpo, after: sft_gold}"
+    arms = ["arms=[sft_gold,rl]", f"+arm_definitions.rl={definition}"]
+    stages = stages_of(plan_of(*arms, "seeds=[0,1]"))
+    assert stages["rl-seed1"].start_from == "sft_gold-seed1"
+    with pytest.raises(ConfigError, match="no earlier arm of this run"):
+        plan_of("arms=[rl,sft_gold]", arms[1])
+
+
+def test_what_the_teacher_learns_from_the_group_is_not_there_before():
+    kind = "privileged.kind=sibling_success"
+    stages = stages_of(plan_of("arms=[online]", kind))
+    assert stages["baseline"].evaluate == stages["online-seed0"].evaluate == {"student": None}
+    with pytest.raises(ConfigError, match="only after the student has answered"):
+        plan_of("arms=[online]", kind, "algorithm=pi_distill")
+
+
+def test_pi_distill_has_no_teacher_but_the_current_weights():
+    definition = "{source: online, algorithm: pi_distill, teacher: frozen}"
+    with pytest.raises(ConfigError, match="trains its teacher"):
+        plan_of("arms=[x]", f"+arm_definitions.x={definition}")
+
+
+def test_stored_responses_are_of_the_view_that_the_formula_wants():
+    assert plan_of("arms=[offline]", "offline.sample_from=teacher").stages
+    for settings in (
+        ["algorithm=pi_distill"],
+        ["algorithm_settings.kl_placement=reward", "offline.sample_from=teacher"],
+        ["divergence=k2", "offline.sample_from=teacher"],
+    ):
+        with pytest.raises(ConfigError, match=r"offline\.sample_from="):
+            plan_of("arms=[offline]", *settings)
+    plan_of("arms=[offline]", "algorithm=pi_distill", "offline.sample_from=teacher")
+
+
+def test_offline_arms_of_other_weights_collect_for_themselves():
+    definition = "{source: offline, after: sft_gold}"
+    stages = stages_of(
+        plan_of("arms=[sft_gold,later,offline]", f"+arm_definitions.later={definition}")
+    )
+    first, second = stages["later-seed0"], stages["offline-seed0"]
+    assert first.data != second.data
+    collections = {s.store: s.start_from for s in stages.values() if s.store}
+    assert collections == {first.data: "sft_gold-seed0", second.data: "warmup2"}
+
+
+def test_an_algorithm_of_ones_own_has_the_recipes_teacher(monkeypatch):
+    monkeypatch.setattr(registry, "_TARGETS", {**registry._TARGETS, "mine": "algorithms.opsd:OPSD"})
+    stages = stages_of(plan_of("arms=[online]", "algorithm=mine"))
+    assert stages["online-seed0"].teacher == "frozen"

@@ -221,3 +221,58 @@ def test_sft_without_gold_proofs_is_named_before_the_start():
         prepare(
             config_of("arms=[sft_gold]", "data.train_rows=null", f"data.without_gold={families}")
         )
+
+
+def test_the_bundled_warm_up_is_for_the_bundled_task(tmp_path):
+    path = tmp_path / "own.parquet"
+    assert warms_up(config_of())
+    assert not warms_up(config_of(f"data.train={path}"))
+    assert warms_up(config_of(f"data.train={path}", f"data.warmup={path}"))
+    assert warms_up(config_of(f"data.train={path}", "warmup.enabled=true"))
+
+
+def test_a_control_that_the_data_cannot_give_is_refused(tmp_path):
+    rows = [
+        {
+            **ROW,
+            "prompt": [{"role": "user", "content": f"What is {i} plus 5?"}],
+            "reward_model": {"style": "lean", "ground_truth": f"theorem t : {i} = {i} := by"},
+            "privileged": [{"kind": "hint", "content": f"count on from {i}"}],
+            "extra_info": {**ROW["extra_info"], "index": i},
+        }
+        for i in range(40)
+    ]
+    write_rows(tmp_path / "train.parquet", rows[:20], source="sums")
+    write_rows(tmp_path / "heldout.parquet", rows[20:], source="sums")
+    own = (f"data.train={tmp_path}/train.parquet", f"data.eval={tmp_path}/heldout.parquet")
+    own = (*own, "privileged.kind=hint", "data.train_rows=null", "data.eval_rows=null")
+    assert prepare(config_of(*own, "arms=[online,gibberish]")).plan.steps == 20
+    assert "'wrong_skeleton', and no training row has any" in refusal(*own, "arms=[wrong_skeleton]")
+
+
+def test_a_batch_that_the_ranks_cannot_share_is_refused():
+    message = refusal("ranks=3")
+    assert "16 responses, which 3 ranks cannot share evenly" in message
+    assert "16 responses, which 32 ranks" in refusal("ranks=8", "verl.trainer.nnodes=4")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["algorithm_settings.kl_placement=reward"], "samples_per_prompt to 2"),
+        (["algorithm=grpo"], "samples_per_prompt to 2"),
+        (["privileged.kind=sibling_success"], "another answer to the same task"),
+        (
+            ["privileged.kind=environment_feedback", "algorithm_settings.kl_placement=reward",
+             "samples_per_prompt=2"],
+            "use kl_placement=loss",
+        ),
+        (["privileged.kind=self_hint", "privileged.hint_from=trace"], "privileged.hint_from"),
+        (["teacher=ema", "teacher_settings.ema_decay=2.0"], r"must lie in \[0, 1\]"),
+        (["algorithm=pi_distill", "algorithm_settings.alpha=half"], "alpha|not supported"),
+        (["divergence=jsd", "algorithm_settings.jsd_weight=1.0"], "jsd_weight must lie"),
+    ],
+)  # fmt: skip
+def test_what_could_not_learn_or_run_is_refused(overrides, words):
+    with pytest.raises(ConfigError, match=words):
+        prepare(config_of("arms=[online]", *overrides))
