@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes import opsd_skeleton
+from recipes import command, opsd_skeleton
 from recipes.launch import main as launch_main
 
 GUIDE = Path(__file__).parents[2] / "docs" / "algorithms-api.md"
@@ -106,7 +106,7 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys):
     def interrupted(config):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(opsd_skeleton, "_run", interrupted)
+    monkeypatch.setattr(command, "_run", interrupted)
     assert opsd_skeleton.main(["profile=cpu"]) == 130
     assert "the same command resumes the run" in capsys.readouterr().err
 
@@ -124,7 +124,7 @@ def test_the_guides_algorithm_runs_as_the_guide_says(tmp_path, monkeypatch, caps
     """docs/algorithms-api.md: one file, one entry point, one command."""
     text = GUIDE.read_text()
     source = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
-    command = re.findall(r"```\n(python -m .*?)```", text, re.DOTALL)[0]
+    shown = re.findall(r"```\n(python -m .*?)```", text, re.DOTALL)[0]
     (tmp_path / "rejection.py").write_text(source)
     metadata = tmp_path / "rejection-1.0.dist-info"
     metadata.mkdir()
@@ -133,8 +133,8 @@ def test_the_guides_algorithm_runs_as_the_guide_says(tmp_path, monkeypatch, caps
         "[verl_pi.algorithms]\nrejection = rejection:Rejection\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    (definition,) = re.findall(r"'(.*)'", command)
-    rest = re.sub(r"'.*'|\\\n", " ", command).split()
+    (definition,) = re.findall(r"'(.*)'", shown)
+    rest = re.sub(r"'.*'|\\\n", " ", shown).split()
     assert rest[:3] == ["python", "-m", "recipes.opsd_skeleton"]
     try:
         assert opsd_skeleton.main([*rest[3:], definition, *SMALL]) == 0
