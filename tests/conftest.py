@@ -15,6 +15,10 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("WANDB_MODE", "disabled")
 
 
+# A file goes to one process: the longest first, so that none is left for the end.
+LONGEST = ("test_worker_terms.py", "test_core_lean_checked.py", "test_lean_real.py")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Ray's runs want the machine for themselves, the others can share it: two calls of pytest."""
     parser.addoption(
@@ -33,7 +37,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         fits = ("e2e" in item.keywords) == (wanted == "only")
         (chosen if fits else left_out).append(item)
     config.hook.pytest_deselected(items=left_out)
-    items[:] = chosen
+    items[:] = sorted(chosen, key=lambda item: item.path.name not in LONGEST)
 
 
 def _skip_without_vllm(items: list[pytest.Item]) -> None:
