@@ -112,13 +112,19 @@ class TrainingStep:
         batch = super()._update_actor(batch, metrics)
         update = {k.removeprefix("actor/"): v for k, v in metrics.items() if k.startswith("actor/")}
         metrics |= {f"actor/{k}": v for k, v in off_policy_metrics(update).items()}
-        alarm = self.recorder.health.check({**metrics, **update})
+        alarm = self.recorder.health.check(self._watched({**metrics, **update}))
         if alarm and self.stage.on_collapse == "stop":
             raise StageCollapsed(alarm)
         if alarm:
             self.recorder.event("warning", alarm, self.global_steps)
         self.settled = self._nothing_to_learn(update)
         return batch
+
+    def _watched(self, metrics: dict[str, float]) -> dict[str, float]:
+        """What the alarms look at. Given responses are meant to become certain."""
+        if self.stage.sampling.source != "given":
+            return metrics
+        return {name: v for name, v in metrics.items() if not name.endswith("entropy")}
 
     def _nothing_to_learn(self, update: dict[str, float]) -> bool:
         """Whether student and teacher are the same in every row, of this step and of all others."""

@@ -114,6 +114,9 @@ class PrivilegedTrainer(TrainingStep, HeldOutEvaluation, PPOTrainerSync):
         except StageCollapsed as collapse:
             collapsed = str(collapse)
             self.recorder.event("collapse", collapsed, self.global_steps)
+            if stage.phase == "warmup":
+                # Every arm would start from weights that nobody meant.
+                raise
         except StageSettled as end:
             self.recorder.event("warning", str(end), self.global_steps)
         self._evaluate(min(self.global_steps, stage.steps) if collapsed else stage.steps)

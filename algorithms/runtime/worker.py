@@ -85,27 +85,27 @@ class PrivilegedTrainingWorker(_training_worker()):  # type: ignore[misc]
     def _count_terms(self, data: TensorDict, rows: TensorDict) -> Counts:
         """Tokens and rows of each term in each view over all ranks, and what it is divided by.
 
-        A term is divided by its own count. The policy gradient's is that of the trajectories it
-        reaches in either view, so that a task which trains one view (no privileged information)
-        weighs as much as one which trains both.
+        A term is divided by the tokens of the trajectories that it reaches in either view: one
+        which trains a single view weighs as much as one which trains both.
         """
         in_view_2R = torch.stack([rows["view"].cpu() == v for v in range(len(VIEWS))])
         active_2R3 = (rows["term_weights"].cpu() > 0) & in_view_2R[..., None]
         own = _tokens_and_rows(rows["response_mask"], active_2R3)
         weights_B23 = stacked(data["term_weights"]).view(-1, len(VIEWS), len(TERMS)).cpu()
-        reached_B = (weights_B23[..., TERMS.index("policy_gradient")] > 0).any(-1)
-        either = _tokens_and_rows(data["response_mask"], reached_B[None, :, None])
+        either = _tokens_and_rows(data["response_mask"], (weights_B23 > 0).any(1)[None])[:, 0]
         local = torch.cat([own.flatten(), either.flatten()]).to(self.device_name)
         dist.all_reduce(local, group=self.engine.get_data_parallel_group())
-        own, either = local[:-2].view_as(own).cpu(), local[-2:].view(2).cpu()
+        own, either = (part.cpu() for part in local.split([own.numel(), either.numel()]))
+        own, either = own.view(2, len(VIEWS), len(TERMS)), either.view(2, len(TERMS))
         counts: Counts = {}
         for v, view in enumerate(VIEWS):
             for t, term in enumerate(TERMS):
-                shared = term == "policy_gradient"
-                found = {name: int(own[i, v, t]) for i, name in enumerate(("tokens", "rows"))}
-                for i, name in enumerate(("tokens", "rows")):
-                    found[f"norm_{name}"] = int(either[i]) if shared else found[name]
-                counts.setdefault(view, {})[term] = found
+                counts.setdefault(view, {})[term] = {
+                    "tokens": int(own[0, v, t]),
+                    "rows": int(own[1, v, t]),
+                    "norm_tokens": int(either[0, t]),
+                    "norm_rows": int(either[1, t]),
+                }
         return counts
 
     def sequence_kl(self, data: TensorDict) -> TensorDict:

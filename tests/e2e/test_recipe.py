@@ -122,6 +122,12 @@ def test_the_teacher_is_frozen_and_the_student_moves(killed_and_resumed):
     assert all(x["metrics"]["grad_norm"] > 0 for x in rows if x["phase"] == "train")
 
 
+def test_every_stage_starts_where_the_one_before_it_ended(killed_and_resumed):
+    for stage in ("warmup1", "baseline"):
+        done = json.loads((killed_and_resumed / "stages" / f"{stage}.json").read_text())
+        assert done["weights"] == "checkpoints/warmup1/global_step_2/actor"
+
+
 def test_a_finished_run_is_not_overwritten(killed_and_resumed):
     folder = killed_and_resumed.parents[2]
     process = runs.start(folder)

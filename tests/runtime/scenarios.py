@@ -110,6 +110,17 @@ SCENARIOS: dict[str, Scenario] = {
     "lopsided": LOPSIDED,
     "same_prompt": Scenario(_SAME),
     "two views": TWO_VIEWS,
+    # A warm-up: some rows with the bare prompt, most with the teacher's.
+    "nll in both views": Scenario(
+        [
+            {
+                **row,
+                "weights": [0.0, 0.0, float(i == 0)],
+                "teacher_weights": [0.0, 0.0, float(i > 0)],
+            }
+            for i, row in enumerate(_rows([_NLL] * 4, seed=2))
+        ]
+    ),
     "teacher alone": Scenario(
         [{**row, "weights": [0.0, 0.0, 0.0]} for row in TWO_VIEWS.rows], settings=_PI_DISTILL
     ),
@@ -159,7 +170,6 @@ def _view_loss(
     key = "weights" if view == "student" else "teacher_weights"
     kind = settings.divergence if view == "student" else settings.teacher_divergence
     weights_of = [row.get(key, (0.0, 0.0, 0.0)) for row in scenario.rows]
-    counts = {t: _count(scenario.rows, weights_of, i, settings) for i, t in enumerate(TERMS)}
     tokens = {t: _count(scenario.rows, weights_of, i, LossSettings()) for i, t in enumerate(TERMS)}
     sums: dict[str, Tensor] = {t: torch.zeros((), dtype=torch.float64) for t in TERMS}
     plain: dict[str, float] = {"kl": 0.0, "entropy": 0.0, "ratio": 0.0, "own": 0.0, "other": 0.0}
@@ -206,7 +216,7 @@ def _view_loss(
         ]
         for r in scenario.rows
     ]
-    counts["policy_gradient"] = _count(scenario.rows, reached, 0, settings)
+    counts = {t: _count(scenario.rows, reached, i, settings) for i, t in enumerate(TERMS)}
     losses = {t: sums[t] / max(counts[t], 1) for t in TERMS}
     metrics = {f"{t}/loss": float(losses[t].detach()) for t in TERMS if tokens[t]}
     if tokens["distill"]:
