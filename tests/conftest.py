@@ -15,8 +15,9 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("WANDB_MODE", "disabled")
 
 
-# A file goes to one process: the longest first, so that none is left for the end.
-LONGEST = ("test_worker_terms.py", "test_core_lean_checked.py", "test_lean_real.py")
+# A file goes to one process, the longest first, so that none is left for the end. While one process
+# has the first of these, the other starts Lean once for the next two.
+FIRST = ("test_worker_terms.py", "test_core_lean_checked.py", "test_lean_real.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,7 +38,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         fits = ("e2e" in item.keywords) == (wanted == "only")
         (chosen if fits else left_out).append(item)
     config.hook.pytest_deselected(items=left_out)
-    items[:] = sorted(chosen, key=lambda item: item.path.name not in LONGEST)
+    items[:] = sorted(chosen, key=lambda item: _place(item.path.name))
+
+
+def _place(name: str) -> int:
+    return FIRST.index(name) if name in FIRST else len(FIRST)
 
 
 def _skip_without_vllm(items: list[pytest.Item]) -> None:
