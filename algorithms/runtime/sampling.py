@@ -127,7 +127,8 @@ class PrivilegedAgentLoop(AgentLoopBase):
         if solution is None:
             return None
         request = hint_request(row["raw_prompt"], solution)
-        ids = tokenise_chat(self.tokenizer, request, self.apply_chat_template_kwargs)
+        tokenizer: Any = self.tokenizer
+        ids = tokenise_chat(tokenizer, request, self.apply_chat_template_kwargs)
         if len(ids) + 1 > self.rollout_config.prompt_length + self.rollout_config.response_length:
             return None
         limit = {**defaults, "max_tokens": sampling.hint_tokens}
