@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -135,6 +137,18 @@ def test_a_finished_run_is_not_overwritten(killed_and_resumed):
     assert "holds a finished run" in (folder / "stdout.txt").read_text()
 
 
+def assert_loads_in_plain_transformers(checkpoint: Path, merged: Path) -> None:
+    """verl's merger makes a folder of a checkpoint, and a program without this package reads it."""
+    merge = ["-m", "verl.model_merger", "merge", "--backend", "fsdp"]
+    merge += ["--local_dir", str(checkpoint), "--target_dir", str(merged)]
+    load = (
+        "import sys, transformers\ntransformers.AutoModelForCausalLM.from_pretrained(sys.argv[1])"
+    )
+    for arguments in (merge, ["-c", load, str(merged)]):
+        done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+
+
 def test_two_ranks_and_a_teacher_without_anything_to_teach(tmp_path):
     """FSDP2 over two gloo ranks, one rollout replica each.
 
@@ -151,10 +165,9 @@ def test_two_ranks_and_a_teacher_without_anything_to_teach(tmp_path):
     )
     run = runs.finish(process, tmp_path, LIMIT)
     assert runs.steps_of(run, "online") == [1, 2]
-    shards = list(
-        (run / "checkpoints" / "online-seed0" / "global_step_2" / "actor").glob("model_*")
-    )
-    assert len(shards) == 2
+    checkpoint = run / "checkpoints" / "online-seed0" / "global_step_2" / "actor"
+    assert len(list(checkpoint.glob("model_*"))) == 2
+    assert_loads_in_plain_transformers(checkpoint, tmp_path / "merged")
     assert runs.steps_of(run, "no_pi") == [1]
     warnings = [e["message"] for e in runs.lines(run, "events") if e["arm"] == "no_pi"]
     assert len(warnings) == 1 and "every gradient is exactly zero" in warnings[0]

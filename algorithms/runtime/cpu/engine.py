@@ -56,6 +56,13 @@ class CpuFSDPEngine(FSDPEngineWithLMHead):
             model_inputs[BOUNDARIES] = rows.offsets()
         return model_inputs, output_args
 
+    def _build_module(self):
+        module = super()._build_module()
+        # verl writes the choice of attention into the model's own configuration, which goes into
+        # every checkpoint; other programs do not know ours, and choose their own where none is set.
+        vars(module.config).pop("attn_implementation", None)
+        return module
+
     def _build_fsdp_module(self, module):
         configured = self.engine_config
         resident = copy.copy(configured)
