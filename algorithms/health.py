@@ -7,6 +7,7 @@ divergence, entropy and the gradient norm are.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -117,3 +118,26 @@ class HealthMonitor:
             "per token at alpha 1: the teacher answers as if its privileged information were not "
             "there, so the student cannot learn from it. Lower kl_weight, or use alpha below 1"
         )
+
+
+def path_diversity(groups: Sequence[Sequence[str]]) -> float | None:
+    """1 - the mean pairwise similarity of the correct solutions to one task, averaged over tasks.
+
+    ``groups`` holds the correct responses to each task. Similarity is the Jaccard index of the
+    pairs of neighbouring words, so it is 1 for equal texts and 0 for texts without a common pair.
+    None where no task has two correct responses.
+    """
+    means = []
+    for responses in groups:
+        pairs = [
+            1.0 - len(a & b) / len(a | b)
+            for a, b in itertools.combinations(map(_word_pairs, responses), 2)
+        ]
+        if pairs:
+            means.append(sum(pairs) / len(pairs))
+    return sum(means) / len(means) if means else None
+
+
+def _word_pairs(text: str) -> set[tuple[str, str]]:
+    words = ["", *text.split(), ""]  # the ends count: a single word has two pairs
+    return set(itertools.pairwise(words))

@@ -6,15 +6,15 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from algorithms.health import HealthMonitor
+from algorithms.health import HealthMonitor, path_diversity
 from algorithms.runtime.records import RunRecords
 from algorithms.runtime.rows import SampledBatch
 from algorithms.runtime.stages import Stage
 from algorithms.runtime.term_requests import PREFIX
 
-# verl's names of a step's phases, and ours.
 # The verifier could not tell right from wrong.
 UNJUDGED = "verifier_error"
+# verl's names of a step's phases, and ours.
 PHASES = {"gen": "sample", "update_actor": "update", "update_weights": "weight_sync"}
 
 
@@ -89,6 +89,9 @@ class StageRecorder:
         if judged:
             metrics["reward/pass_rate"] = sum(v["passed"] for v in judged) / len(judged)
             metrics["timing/verify"] = sum(float(v["verify_seconds"]) for v in judged)
+        diversity = path_diversity(_correct_by_task(lines))
+        if diversity is not None:
+            metrics["health/path_diversity"] = diversity
         if self.stage.sampling.source != "given":
             metrics |= self.health.observe_outputs(
                 [line["uid"] for line in lines], [line["response"] for line in lines]
@@ -173,6 +176,14 @@ def off_policy_metrics(update: Mapping[str, float]) -> dict[str, float]:
             high = update[f"{view}policy_gradient/clipped_high"]
             found[f"{view}policy_gradient/clip_fraction"] = low + high
     return found
+
+
+def _correct_by_task(lines: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    correct: dict[str, list[str]] = {}
+    for line in lines:
+        if line["verdict"] and line["verdict"]["passed"]:
+            correct.setdefault(line["uid"], []).append(line["response"])
+    return list(correct.values())
 
 
 def _is_number(value: Any) -> bool:

@@ -66,6 +66,9 @@ class TrainingStep:
             sampled, rows, need_old_log_probs=self.algorithm.needs_old_log_probs
         )
         metrics["rows/trained"] = len(rows)
+        if self.collection is None:
+            trained = (seen[row.trajectory].generated_tokens for row in rows if row.trains)
+            metrics["tokens/trained"] = sum(trained)
         return tq.kv_batch_put(keys=batch.keys, partition_id=partition, fields=fields)
 
     def _prompt_views(self, messages: list[dict[str, Any]], content: str) -> PromptViews:

@@ -24,6 +24,7 @@ from recipes.report.health import families, health
 from recipes.report.reader import Row, RunFolder, int_of, text_of
 from recipes.report.runlog import Events, Metrics, dropped_rows, trajectory_counts
 from recipes.report.samples import choose, gather, wanted_keys
+from recipes.report.training import training
 
 UNTRAINED = "untrained"  # the model before its warm-up, where a run evaluates it
 EXPECTED = ("config.yaml", "versions.json", "plan.json", "metrics.jsonl", "evaluations.jsonl")
@@ -61,6 +62,7 @@ def collect(run_dir: Path | str) -> dict[str, Any]:
         "best_arm": best.name if best else None,
         "families": family_rows,
         "health": health(table, arms, metrics, family_rows, trajectories),
+        "training": training(arms, metrics),
         "comparisons": comparisons(arms),
         "controls": skeleton_contribution(arms, table, reference_n),
         "sft": against_sft(arms, table, reference_n),

@@ -6,6 +6,7 @@ from typing import Any
 
 from recipes.report.arms import (
     Arm,
+    baseline_scores,
     difference_json,
     last_by_seed,
     rate_json,
@@ -78,10 +79,14 @@ def health(
     trajectories: dict[str, dict[str, int]],
 ) -> list[dict[str, Any]]:
     """One entry for the baseline, the teacher and each arm."""
-    before = teacher_scores(table)
+    before, start = teacher_scores(table), baseline_scores(table)
     base = table.distinct(last_by_seed(table.keys(BASELINE, "student")))
     entries: list[dict[str, Any]] = [
-        {"name": "baseline", "distinct": _distinct_json(base)},
+        {
+            "name": "baseline",
+            "distinct": _distinct_json(base),
+            "pi_utility": _pi_utility(before, start),
+        },
         {"name": "teacher", "distinct": _distinct_json(table.distinct(teacher_keys(table)))},
     ]
     for arm in arms:
@@ -100,11 +105,21 @@ def health(
             "teacher_before": rate_json(same_rows),
             "teacher_after": rate_json(after),
             "teacher_change": difference_json(change),
+            "pi_utility": _pi_utility(after, _last_student(table, arm)),
             "families": family_counts(family_rows, arm.name),
         }
         entry["warnings"] = _warnings(arm, entry)
         entries.append(entry)
     return entries
+
+
+def _last_student(table: Evaluations, arm: Arm) -> Scores | None:
+    return table.scores(last_by_seed(table.keys(arm.name, "student")))
+
+
+def _pi_utility(teacher: Scores | None, student: Scores | None) -> dict[str, Any]:
+    """The same weights with PI minus without, on the held-out rows that both answered."""
+    return difference_json(teacher.minus(student) if teacher and student else None)
 
 
 def _distinct_json(distinct: tuple[int, int]) -> dict[str, Any]:

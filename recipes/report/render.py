@@ -88,6 +88,8 @@ def _environment(autoescape: bool) -> jinja2.Environment:
         fenced=fenced,
         cell=cell,
         figure=figure,
+        count=count,
+        weights=weights,
     )
     return environment
 
@@ -108,6 +110,25 @@ def cell(value: object) -> str:
 def figure(value: float | None, digits: int = 3) -> str:
     """A plain number with that many significant digits, or a dash."""
     return "–" if value is None else f"{value:.{digits}g}"
+
+
+def count(value: float | None) -> str:
+    """12 345, with a narrow blank between thousands, or a dash."""
+    return "–" if value is None else f"{value:,.0f}".replace(",", "\u202f")
+
+
+def weights(figures: dict[str, float | None]) -> str:
+    """What is known of a term's importance weights, in words."""
+    shown = [
+        f"{label} {words.percent(value) if share else figure(value)}"
+        for label, name, share in (
+            ("mean", "ratio", False),
+            ("clipped", "clip_fraction", True),
+            ("effective size", "effective_sample_size", True),
+        )
+        if (value := figures.get(name)) is not None
+    ]
+    return ", ".join(shown)
 
 
 def clean(value: Any) -> Any:

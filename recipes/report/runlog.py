@@ -74,6 +74,26 @@ class Metrics:
                     found[curve].setdefault(step, {})[seed] = value
         return {curve: _over_seeds(steps) for curve, steps in found.items()}
 
+    def mean(self, arm: str, metric: str) -> float | None:
+        """Mean of a metric over an arm's training steps and seeds; None if it was not recorded."""
+        values = [value for _, value in self._values(arm, metric)]
+        return sum(values) / len(values) if values else None
+
+    def total(self, arm: str, metric: str) -> float | None:
+        """Sum of a metric over an arm's training steps, the mean over its seeds."""
+        values = self._values(arm, metric)
+        seeds = {seed for seed, _ in values}
+        return sum(value for _, value in values) / len(seeds) if values else None
+
+    def _values(self, arm: str, metric: str) -> list[tuple[int, float]]:
+        """(seed, value) of every training step that recorded the metric."""
+        return [
+            (key[1], value)
+            for key, record in self.records.items()
+            if key[0] == arm and key[2] not in NOT_TRAINING
+            if (value := finite(record["metrics"].get(metric))) is not None
+        ]
+
     def phases(self) -> list[dict[str, Any]]:
         """Seconds and records by phase, with the parts that `timing/*` metrics tell apart."""
         phases: dict[str, dict[str, Any]] = {}

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from algorithms.health import HealthMonitor, StageCollapsed
+from algorithms.health import HealthMonitor, StageCollapsed, path_diversity
 
 
 def observe(monitor: HealthMonitor, outputs: list[str], batch: int = 16) -> str | None:
@@ -130,3 +130,16 @@ def test_the_teachers_entropy_counts_where_the_student_is_not_trained():
     monitor = HealthMonitor()
     assert monitor.check({"teacher/entropy": 0.8}) is None
     assert "entropy fell" in (monitor.check({"teacher/entropy": 0.001}) or "")
+
+
+def test_path_diversity_of_equal_and_of_unlike_solutions():
+    assert path_diversity([["by omega", "by  omega\n"]]) == 0.0
+    assert path_diversity([["simp", "omega"]]) == 1.0
+    # (start, rw), (rw, h), (h, end) and (start, rw), (rw, g), (g, end): one of five is shared
+    assert path_diversity([["rw h", "rw g"]]) == pytest.approx(0.8)
+
+
+def test_path_diversity_averages_over_tasks_with_two_solutions():
+    groups = [["simp", "omega", "simp"], ["simp", "simp"], ["alone"], []]
+    assert path_diversity(groups) == pytest.approx(((1 + 0 + 1) / 3 + 0) / 2)
+    assert path_diversity([["alone"], []]) is None

@@ -101,3 +101,11 @@ def test_the_report_compares_them(run):
     report = json.loads((run / "report.json").read_text())
     assert report["recipe"] == "objectives"
     assert [arm["name"] for arm in report["arms"]] == list(ARMS)
+    trained = {entry["name"]: entry for entry in report["training"]}
+    for arm in ARMS:
+        assert (trained[arm]["tokens"]["trained"] > 0) is (arm in LEARNS)
+    # Both views of the same response are trained.
+    both = trained["pi_distill_loss"]["tokens"]
+    assert both["trained"] == 2 * both["generated"]
+    assert trained["pi_distill_1"]["off_policy"]["teacher/policy_gradient"]["ratio"] is not None
+    assert trained["pi_distill_loss"]["kl_teacher_student"] > 0
