@@ -130,6 +130,17 @@ def test_every_stage_starts_where_the_one_before_it_ended(killed_and_resumed):
         assert done["weights"] == "checkpoints/warmup1/global_step_2/actor"
 
 
+def test_a_checkpoint_becomes_a_folder_that_transformers_reads(killed_and_resumed, tmp_path):
+    """With verl's merger, and in a program that knows nothing of this package."""
+    checkpoint = killed_and_resumed / "checkpoints" / "online-seed0" / "global_step_4" / "actor"
+    merge = ["-m", "verl.model_merger", "merge", "--backend", "fsdp"]
+    merge += ["--local_dir", str(checkpoint), "--target_dir", str(tmp_path)]
+    load = "import sys, transformers\ntransformers.AutoModelForCausalLM.from_pretrained(sys.argv[1])"
+    for arguments in (merge, ["-c", load, str(tmp_path)]):
+        done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+
+
 def test_a_finished_run_is_not_overwritten(killed_and_resumed):
     folder = killed_and_resumed.parents[2]
     process = runs.start(folder)
@@ -137,27 +148,17 @@ def test_a_finished_run_is_not_overwritten(killed_and_resumed):
     assert "holds a finished run" in (folder / "stdout.txt").read_text()
 
 
-def assert_loads_in_plain_transformers(checkpoint: Path, merged: Path) -> None:
-    """verl's merger makes a folder of a checkpoint, and a program without this package reads it."""
-    merge = ["-m", "verl.model_merger", "merge", "--backend", "fsdp"]
-    merge += ["--local_dir", str(checkpoint), "--target_dir", str(merged)]
-    load = (
-        "import sys, transformers\ntransformers.AutoModelForCausalLM.from_pretrained(sys.argv[1])"
-    )
-    for arguments in (merge, ["-c", load, str(merged)]):
-        done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-2000:]
-
-
 def test_two_ranks_and_a_teacher_without_anything_to_teach(tmp_path):
-    """FSDP2 over two gloo ranks, one rollout replica each.
+    """FSDP2 over two gloo ranks, one rollout replica each, with LoRA.
 
-    A teacher that sees the student's prompts has no gradient to give: one step shows it.
+    A teacher that sees the student's prompts has no gradient to give: one step shows it. Its
+    weights are the student's with the adapter off, and the adapter has not moved yet.
     """
     model = runs.tiny_model(tmp_path / "model")
     process = runs.start(
         tmp_path,
         "ranks=2",
+        "model.lora_rank=4",
         f"model.path={model}",
         "arms=[online,no_pi]",
         "steps=2",
@@ -167,7 +168,8 @@ def test_two_ranks_and_a_teacher_without_anything_to_teach(tmp_path):
     assert runs.steps_of(run, "online") == [1, 2]
     checkpoint = run / "checkpoints" / "online-seed0" / "global_step_2" / "actor"
     assert len(list(checkpoint.glob("model_*"))) == 2
-    assert_loads_in_plain_transformers(checkpoint, tmp_path / "merged")
+    adapter = json.loads((checkpoint / "lora_train_meta.json").read_text())
+    assert adapter["r"] == 4
     assert runs.steps_of(run, "no_pi") == [1]
     warnings = [e["message"] for e in runs.lines(run, "events") if e["arm"] == "no_pi"]
     assert len(warnings) == 1 and "every gradient is exactly zero" in warnings[0]
