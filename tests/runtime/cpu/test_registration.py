@@ -54,6 +54,11 @@ def test_everything_is_registered_on_the_cpu():
         accelerator.synchronize()
         accelerator.set_rng_state(accelerator.get_rng_state())
         assert accelerator.max_memory_allocated() >= accelerator.memory_allocated() * 0.5 > 1e7
+        blocks = [bytearray(100_000) for _ in range(3000)]
+        held = accelerator.memory_allocated()
+        del blocks[:-1]  # the last one keeps the heap from shrinking by itself
+        accelerator.empty_cache()
+        assert held - accelerator.memory_allocated() > 2e8
         free, total = accelerator.mem_get_info()
         assert 0 < free <= total
 
