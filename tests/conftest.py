@@ -15,21 +15,24 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("WANDB_MODE", "disabled")
 
 
-# A file goes to one process, the longest first, so that none is left for the end. While one process
-# has the first of these, the other starts Lean once for the next two.
-FIRST = ("test_worker_terms.py", "test_core_lean_checked.py", "test_lean_real.py")
+# The files with a real Lean go to one process, so that it starts once, and first, since they take
+# the longest.
+LEAN = ("test_core_lean_checked.py", "test_lean_real.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Ray's runs want the machine for themselves, the others can share it: two calls of pytest."""
+    """verl's runs want the machine for themselves, the others can share it: two calls of pytest."""
     parser.addoption(
-        "--e2e", choices=("skip", "only"), help="leave out the tests that start Ray, or all others"
+        "--e2e", choices=("skip", "only"), help="leave out the tests that start verl, or all others"
     )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Choose what ``--e2e`` asks for, and skip what cannot run here, saying why."""
     _skip_without_vllm(items)
+    for item in items:
+        group = "lean" if item.path.name in LEAN else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
     wanted = config.getoption("--e2e")
     if wanted is None:
         return
@@ -38,11 +41,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         fits = ("e2e" in item.keywords) == (wanted == "only")
         (chosen if fits else left_out).append(item)
     config.hook.pytest_deselected(items=left_out)
-    items[:] = sorted(chosen, key=lambda item: _place(item.path.name))
-
-
-def _place(name: str) -> int:
-    return FIRST.index(name) if name in FIRST else len(FIRST)
+    items[:] = sorted(chosen, key=lambda item: item.path.name not in LEAN)
 
 
 def _skip_without_vllm(items: list[pytest.Item]) -> None:

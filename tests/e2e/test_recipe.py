@@ -135,7 +135,9 @@ def test_a_checkpoint_becomes_a_folder_that_transformers_reads(killed_and_resume
     checkpoint = killed_and_resumed / "checkpoints" / "online-seed0" / "global_step_4" / "actor"
     merge = ["-m", "verl.model_merger", "merge", "--backend", "fsdp"]
     merge += ["--local_dir", str(checkpoint), "--target_dir", str(tmp_path)]
-    load = "import sys, transformers\ntransformers.AutoModelForCausalLM.from_pretrained(sys.argv[1])"
+    load = (
+        "import sys, transformers\ntransformers.AutoModelForCausalLM.from_pretrained(sys.argv[1])"
+    )
     for arguments in (merge, ["-c", load, str(tmp_path)]):
         done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-2000:]

@@ -50,7 +50,7 @@ REGROUPED = {
 
 VARIANTS = ("packed", "split", "packed and split", "checkpointing")
 
-pytestmark = pytest.mark.parametrize("world_size", WORLD_SIZES)
+pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("world_size", WORLD_SIZES)]
 
 
 @pytest.fixture(scope="module")

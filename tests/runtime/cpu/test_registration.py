@@ -33,10 +33,13 @@ def run(code: str, **env: str) -> str:
     return done.stdout.strip()
 
 
-def test_everything_is_registered_on_the_cpu():
+@pytest.mark.e2e
+def test_everything_is_registered_on_the_cpu_and_installs_once():
     out = run(
         """
         import sys
+        import algorithms.runtime.cpu.external
+        assert "algorithms.runtime.cpu.engine" not in sys.modules, "installed before verl's engines"
         import verl
         from algorithms.runtime import plugin
         assert "verl.workers.engine" not in sys.modules, "the plugin must not import the engines"
@@ -62,22 +65,6 @@ def test_everything_is_registered_on_the_cpu():
         free, total = accelerator.mem_get_info()
         assert 0 < free <= total
 
-        from verl.workers.rollout.base import get_rollout_class
-        from verl.workers.rollout.replica import get_rollout_replica_class
-        print(get_rollout_class("transformers").__name__)
-        print(get_rollout_replica_class("transformers").__name__)
-        """,
-        VERL_PLATFORM="cpu",
-    )
-    assert out.split() == ["TransformersRollout", "TransformersReplica"]
-
-
-def test_the_training_backend_installs_once_and_only_where_engines_are_built():
-    out = run(
-        """
-        import sys
-        import algorithms.runtime.cpu.external
-        assert "algorithms.runtime.cpu.engine" not in sys.modules
         del sys.modules["algorithms.runtime.cpu.external"]
         import verl.workers.engine_workers as workers
         import algorithms.runtime.cpu.external
@@ -88,12 +75,19 @@ def test_the_training_backend_installs_once_and_only_where_engines_are_built():
             assert EngineRegistry.get_engine_cls("language_model", strategy) is engine.CpuFSDPEngine
         print(workers.ActorRolloutRefWorker.actor_worker_cls.__name__)
         print(workers.ActorRolloutRefWorker.ref_worker_cls.__name__)
+
+        from verl.workers.rollout.base import get_rollout_class
+        from verl.workers.rollout.replica import get_rollout_replica_class
+        print(get_rollout_class("transformers").__name__)
+        print(get_rollout_replica_class("transformers").__name__)
         """,
         VERL_PLATFORM="cpu",
     )
-    assert out.split() == ["CpuTrainingWorker", "CpuTrainingWorker"]
+    workers = ["CpuTrainingWorker", "CpuTrainingWorker"]
+    assert out.split() == [*workers, "TransformersRollout", "TransformersReplica"]
 
 
+@pytest.mark.e2e
 def test_elsewhere_only_the_platform_is_registered():
     out = run(
         """
