@@ -27,13 +27,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """The tests of a file stay together; xdist reads the groups before items can be modified."""
+    group = "lean" if item.path.name in LEAN else item.path.name
+    item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Choose what ``--e2e`` asks for, and skip what cannot run here, saying why."""
     _skip_without_vllm(items)
-    for item in items:
-        group = "lean" if item.path.name in LEAN else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
     wanted = config.getoption("--e2e")
     if wanted is None:
         return
