@@ -15,8 +15,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("WANDB_MODE", "disabled")
 
 
-# The files with a real Lean go to one process, so that it starts once, and first, since they take
-# the longest.
+# With a real Lean: first, since they take the longest.
 LEAN = ("test_core_lean_checked.py", "test_lean_real.py")
 
 
@@ -25,12 +24,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--e2e", choices=("skip", "only"), help="leave out the tests that start verl, or all others"
     )
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """The tests of a file stay together; xdist reads the groups before items can be modified."""
-    group = "lean" if item.path.name in LEAN else item.path.name
-    item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
