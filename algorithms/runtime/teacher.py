@@ -77,6 +77,22 @@ def move_toward(target: Mapping[str, Tensor], source: Mapping[str, Tensor], deca
             tensor.lerp_(source[name].to(tensor), 1.0 - decay)
 
 
+def refuse_coarse_average(weights: Mapping[str, Tensor]) -> None:
+    """Raise InvalidTeacher if a moving average kept in these tensors could not move.
+
+    In bfloat16 a step of 1 - decay = 0.01 toward weights that differ by less than a fifth rounds
+    to nothing.
+    """
+    coarse = {
+        str(t.dtype) for t in weights.values() if t.dtype not in (torch.float32, torch.float64)
+    }
+    if coarse:
+        raise InvalidTeacher(
+            f"an ema teacher's weights are {', '.join(sorted(coarse))}, too coarse for an average "
+            "to move: set verl.actor_rollout_ref.ref.fsdp_config.model_dtype=fp32"
+        )
+
+
 class AdapterCopy:
     """A copy of the trained parameters that can take their place."""
 

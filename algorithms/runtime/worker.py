@@ -33,6 +33,7 @@ from algorithms.runtime.teacher import (
     mixed_teacher,
     move_toward,
     parameters_of,
+    refuse_coarse_average,
     reshard,
 )
 from algorithms.runtime.view_rows import chosen_views, stacked, trained_views
@@ -212,6 +213,8 @@ class PrivilegedTrainingWorker(_training_worker()):  # type: ignore[misc]
             return
         if reference is not None:
             self.reference = reference
+            if settings.kind == "ema":
+                refuse_coarse_average(parameters_of(reference.engine.module))
             if weights is not None:
                 reference.load_weights(weights)
         elif self.engine._is_lora:
@@ -231,9 +234,18 @@ class PrivilegedTrainingWorker(_training_worker()):  # type: ignore[misc]
             torch.save(weights, self._teacher_file(folder))
 
     def load_teacher(self, folder: str) -> None:
-        """The inverse of ``save_teacher``; the same number of ranks is needed."""
+        """The inverse of ``save_teacher``.
+
+        Raises FileNotFoundError if the checkpoint has no teacher of this number of ranks.
+        """
         if self.teacher.kind == "ema":
-            saved = torch.load(self._teacher_file(folder), weights_only=True)
+            file = self._teacher_file(folder)
+            if not file.exists():
+                raise FileNotFoundError(
+                    f"{file} is missing: the checkpoint was written without an ema teacher, or "
+                    "by another number of ranks. Resume with the settings of the run that wrote it"
+                )
+            saved = torch.load(file, weights_only=True)
             move_toward(self._teacher_weights(), saved, 0.0)
 
     def _teacher_weights(self) -> dict[str, torch.Tensor]:

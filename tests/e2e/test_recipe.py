@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,11 +12,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from . import runs
 
 pytestmark = [pytest.mark.e2e, pytest.mark.lean]
 LIMIT = 900.0
+# The online arm's teacher moves, so that it has to be restored; the offline arm's is frozen.
+KILLED = ("+arm_definitions.online.teacher=ema",)
 
 
 def children(pid: int) -> list[psutil.Process]:
@@ -32,26 +36,32 @@ def _works(process: psutil.Process) -> bool:
 
 @pytest.fixture(scope="module")
 def killed_and_resumed(tmp_path_factory) -> Path:
-    """A run of the demonstration model, killed with SIGKILL between two checkpoints, resumed."""
+    """A run of the demonstration model, killed with SIGKILL after three of four checkpoints."""
     folder = tmp_path_factory.mktemp("killed")
     run = folder / "outputs" / "opsd_skeleton" / "test"
-    process = runs.start(folder)
+    process = runs.start(folder, *KILLED)
     marker = run / "checkpoints" / "online-seed0" / "latest_checkpointed_iteration.txt"
 
-    def two_steps_saved() -> bool:
+    def three_steps_saved() -> bool:
         if process.poll() is not None:
             runs.finish(process, folder, 0)
-        return marker.exists() and marker.read_text().strip() in ("2", "3")
+        return marker.exists() and marker.read_text().strip() == "3"
 
-    runs.wait_until(two_steps_saved, LIMIT, "two checkpoints of the first arm")
+    runs.wait_until(three_steps_saved, LIMIT, "three checkpoints of the first arm")
     family = [p for p in children(process.pid) if _works(p)]
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     # Nothing of the killed run may stay behind and write into the folder.
     _, alive = psutil.wait_procs(family, timeout=60)
     assert not [p for p in alive if _works(p)]
-    (run / "killed_at").write_text(marker.read_text())
-    return runs.finish(runs.start(folder), folder, LIMIT)
+    assert marker.read_text().strip() == "3"
+    shutil.copy(moving_teacher(run, 3), run / "teacher_at_3.pt")
+    return runs.finish(runs.start(folder, *KILLED), folder, LIMIT)
+
+
+def moving_teacher(run: Path, step: int) -> Path:
+    actor = run / "checkpoints" / "online-seed0" / f"global_step_{step}" / "actor"
+    return actor / "teacher_world_size_1_rank_0.pt"
 
 
 def test_resumed_run_ends_with_the_same_step_count(killed_and_resumed):
@@ -62,9 +72,8 @@ def test_resumed_run_ends_with_the_same_step_count(killed_and_resumed):
 
 
 def test_steps_before_the_kill_were_not_repeated(killed_and_resumed):
-    done = int((killed_and_resumed / "killed_at").read_text())
     sampled = [t for t in runs.lines(killed_and_resumed, "trajectories") if t["arm"] == "online"]
-    for step in range(1, done + 1):
+    for step in range(1, 4):
         assert len([t for t in sampled if t["step"] == step]) == 4
 
 
@@ -116,7 +125,25 @@ def test_the_report_is_written(killed_and_resumed):
     assert (killed_and_resumed / "report.md").exists()
 
 
-def test_the_teacher_is_frozen_and_the_student_moves(killed_and_resumed):
+def test_a_moving_teacher_went_on_from_its_checkpoint(killed_and_resumed):
+    def load(file: Path) -> dict[str, torch.Tensor]:
+        return torch.load(file, weights_only=True)
+
+    before = load(killed_and_resumed / "teacher_at_3.pt")
+    file = moving_teacher(killed_and_resumed, 4)
+    after, student = (
+        load(file),
+        torch.load(file.with_name("model_world_size_1_rank_0.pt"), weights_only=False),
+    )
+    moved = 0
+    for name, weights in after.items():
+        live = student[name].to_local() if hasattr(student[name], "to_local") else student[name]
+        torch.testing.assert_close(weights, 0.99 * before[name] + 0.01 * live.to(weights))
+        moved += not torch.equal(weights, before[name])
+    assert moved > len(after) / 2
+
+
+def test_the_student_moves(killed_and_resumed):
     rows = [x for x in runs.lines(killed_and_resumed, "metrics") if x["arm"] == "online"]
     divergence = [x["metrics"]["distill/kl"] for x in rows if x["phase"] == "train"]
     assert len(divergence) >= 4
@@ -145,7 +172,7 @@ def test_a_checkpoint_becomes_a_folder_that_transformers_reads(killed_and_resume
 
 def test_a_finished_run_is_not_overwritten(killed_and_resumed):
     folder = killed_and_resumed.parents[2]
-    process = runs.start(folder)
+    process = runs.start(folder, *KILLED)
     assert process.wait(timeout=120) == 2
     assert "holds a finished run" in (folder / "stdout.txt").read_text()
 

@@ -237,6 +237,11 @@ def test_a_moving_teacher_keeps_its_share_of_itself(everything, how, world_size)
     for name, (_, _, teacher) in seen[how].items():
         assert torch.equal(seen[f"{how}, restored"][name], teacher)
     assert any(not torch.equal(seen[f"{how}, later"][n], t) for n, (*_, t) in seen[how].items())
+    assert "written without an ema teacher" in seen[f"{how}, no file"]
+
+
+def test_a_moving_average_in_bfloat16_is_refused(everything, world_size):
+    assert "model_dtype=fp32" in everything[world_size]["moving"]["coarse"]
 
 
 def test_with_an_adapter_the_frozen_teacher_is_the_adapter_off(everything, world_size):

@@ -59,7 +59,8 @@ def make_worker(
     from algorithms.runtime.worker import PrivilegedTrainingWorker
 
     dtypes = {"param_dtype": precision, "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
-    engine = {"max_token_len_per_gpu": 1024, "use_dynamic_bsz": True, **engine}
+    defaults = {"max_token_len_per_gpu": 1024, "use_dynamic_bsz": True, "model_dtype": "fp32"}
+    engine = {**defaults, **engine}
     worker = PrivilegedTrainingWorker(
         TrainingWorkerConfig(
             model_type="language_model",
@@ -76,7 +77,6 @@ def make_worker(
                 use_torch_compile=False,
                 infer_max_token_len_per_gpu=engine["max_token_len_per_gpu"],
                 infer_micro_batch_size_per_gpu=1,
-                model_dtype="fp32",
                 **engine,
             ),
             optimizer_config=FSDPOptimizerConfig(

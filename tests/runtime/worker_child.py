@@ -160,7 +160,19 @@ def run_moving_teachers(
         seen[f"{name}, later"] = whole(worker._teacher_weights(), worker)
         worker.load_teacher(str(place))
         seen[f"{name}, restored"] = whole(worker._teacher_weights(), worker)
+        seen[f"{name}, no file"] = refusal(worker.load_teacher, str(folder))
+    coarse = tiny.make_worker(models["tied"], forward_only=True, model_dtype="bf16")
+    seen["coarse"] = refusal(worker.set_teacher, TeacherSettings("ema"), coarse, None)
     return seen
+
+
+def refusal(call: Callable[..., Any], *arguments: Any) -> str:
+    """What the call was refused with."""
+    try:
+        call(*arguments)
+    except (ValueError, OSError) as error:
+        return f"{type(error).__name__}: {error}"
+    return "not refused"
 
 
 def whole(weights: dict[str, torch.Tensor], worker: Any) -> dict[str, torch.Tensor]:
