@@ -151,6 +151,11 @@ def _both_views(config: Any) -> dict[str, int | None]:
     return views if config.privileged.kind in GROUP_KINDS else {**views, "teacher": None}
 
 
+def responses_a_step(config: Any) -> int:
+    """What a step samples, and as many rows as a step takes where responses are given or stored."""
+    return config.batch_size * config.samples_per_prompt
+
+
 def _add_warmup(plan: Plan, config: Any, files: dict[str, str]) -> str:
     start = "base"
     for number, phase in enumerate(config.warmup.phases):
@@ -165,7 +170,7 @@ def _add_warmup(plan: Plan, config: Any, files: dict[str, str]) -> str:
                 sampling=_sampling(config, source="given", pi_kind=config.privileged.kind),
                 data=files[f"warmup_{number}"],
                 steps=phase.steps,
-                batch_size=config.batch_size,
+                batch_size=responses_a_step(config),
                 optimiser={"lr": phase.learning_rate},
                 start_from=start,
             )
@@ -195,6 +200,7 @@ def _arm_stages(config: Any, arm: Arm, seed: int, files: dict[str, str], start: 
     }
     name = f"{arm.name}-seed{seed}"
     if arm.source == "given":
+        common["batch_size"] = responses_a_step(config)
         return [
             Stage(
                 name=name,
@@ -229,8 +235,7 @@ def _arm_stages(config: Any, arm: Arm, seed: int, files: dict[str, str], start: 
         store = str(collection.store)
         stages.append(collection)
         # Every stored response is a row of its own.
-        rows = config.batch_size * samples
-        common |= {"data": store, "shuffle": False, "batch_size": rows}
+        common |= {"data": store, "shuffle": False, "batch_size": responses_a_step(config)}
         source, samples = "stored", 1
     stages.append(
         Stage(

@@ -20,7 +20,7 @@ from algorithms.views import ViewTemplate
 from recipes import data as run_data
 from recipes.config import ConfigError
 from recipes.estimate import memory_estimate, parameter_count
-from recipes.plan import Arm, Plan, build_plan
+from recipes.plan import Arm, Plan, build_plan, responses_a_step
 from recipes.run_folder import open_run, versions, write_json
 from recipes.verl_settings import check_rollout, ranks_of
 
@@ -164,11 +164,17 @@ def _check_template(config: Any, tokenizer: Any, data: run_data.RunData) -> None
 
 
 def _check_arithmetic(config: Any, data: run_data.RunData, plan: Plan) -> None:
-    for name, rows in (("data.train", data.train), *(("data.warmup", w) for w in data.warmup)):
-        if len(rows) < config.batch_size:
-            raise ConfigError(
-                f"{name} has {len(rows)} rows, fewer than batch_size={config.batch_size}: lower it"
-            )
+    responses = responses_a_step(config)
+    if len(data.train) < config.batch_size:
+        raise ConfigError(
+            f"data.train has {len(data.train)} rows, fewer than batch_size={config.batch_size}: "
+            "lower it"
+        )
+    if any(len(rows) < responses for rows in data.warmup):
+        raise ConfigError(
+            f"data.warmup has {min(map(len, data.warmup))} rows, fewer than a step's {responses} "
+            "(batch_size times samples_per_prompt): lower it"
+        )
     for arm in plan.arms:
         made = arm.pi in ("own", "none", *GROUP_KINDS, SELF_HINT)
         if not made and not any(privileged_content(row, arm.pi) for row in data.train):
@@ -178,11 +184,11 @@ def _check_arithmetic(config: Any, data: run_data.RunData, plan: Plan) -> None:
             )
     _check_ranks(config, plan)
     given = [arm.name for arm in plan.arms if arm.source == "given"]
-    if given and len(data.with_gold()) < config.batch_size:
+    if given and len(data.with_gold()) < responses:
         raise ConfigError(
             f"arm {given[0]!r} needs gold proofs, and {len(data.with_gold())} training rows have "
-            f"one, fewer than batch_size={config.batch_size}: add them to the data (privileged "
-            f"kind {run_data.GOLD!r}), or leave the arm out"
+            f"one, fewer than a step's {responses} (batch_size times samples_per_prompt): add "
+            f"them to the data (privileged kind {run_data.GOLD!r}), or leave the arm out"
         )
     for stage in plan.stages:
         _check_learns(config, data, stage)
@@ -305,7 +311,7 @@ def _tactic_policy(data: run_data.RunData) -> str:
 def describe(job: Job) -> list[str]:
     """The derived numbers, the views of one row and the command to come."""
     config, plan, data = job.config, job.plan, job.data
-    per_step = config.batch_size * config.samples_per_prompt
+    per_step = responses_a_step(config)
     trained = sum(stage.steps for stage in plan.stages if stage.phase != "collect")
     heldout = len(data.heldout) * config.evaluation.samples
     evaluations = sum(

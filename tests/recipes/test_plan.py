@@ -78,6 +78,9 @@ def test_online_and_offline_have_the_same_budget():
     # Each stored response is a row: sixteen prompts of four are a batch of 64, in stored order.
     assert (offline.batch_size, offline.sampling.n, offline.shuffle) == (64, 1, False)
     assert offline.batch_size == online.batch_size * online.sampling.n
+    # So are given responses: a step of the warm-up and of SFT is as large as one of an arm.
+    given = stages_of(plan_of("arms=[sft_gold]", "samples_per_prompt=4"))
+    assert {s.batch_size for s in given.values() if s.sampling.source == "given"} == {64}
     assert collect.store == offline.data == "collected-seed0"
     assert (online.sampling.source, offline.sampling.source) == ("rollout", "stored")
     assert online.algorithm_settings == offline.algorithm_settings

@@ -158,6 +158,10 @@ def test_a_collapsed_arm_changes_the_exit_status_and_a_collapsed_control_does_no
     ("overrides", "message"),
     [
         (["batch_size=25"], "data.train has 24 rows, fewer than batch_size=25: lower it"),
+        (
+            ["samples_per_prompt=9", "arms=[sft_gold]", "warmup.enabled=false"],
+            "fewer than a step's 144 (batch_size times samples_per_prompt): add them",
+        ),
         (["reward_weight=1"], "set samples_per_prompt to 2 or more"),
         (["max_tokens_per_micro_batch=150"], "more than max_tokens_per_micro_batch=150: raise it"),
         (["distill_weight=0"], "nothing would be learnt; set one"),
