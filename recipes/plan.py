@@ -18,7 +18,9 @@ from recipes.config import ConfigError
 
 SOURCES = ("online", "offline", "given")
 PI_OF_ARM = ("own", "none", "gibberish", "wrong_skeleton", *GROUP_KINDS, SELF_HINT)
-DEFINITION = ("description", "source", "pi", "teacher", "algorithm", "settings", "after")
+DEFINITION = (
+    "description", "source", "pi", "teacher", "algorithm", "settings", "after", "learning_rate",
+)  # fmt: skip
 WITHOUT_TEACHER = ("grpo", "sft", "retry_sft")
 TRAINS_TEACHER = ("pi_distill", "teacher_objective", "student_objective")
 TEACHERS = ("frozen", "live", "ema", "trust_region", "none")
@@ -36,6 +38,7 @@ class Arm:
     algorithm: str
     settings: dict[str, Any]
     after: str | None = None
+    learning_rate: float | None = None  # None: the recipe's
 
     @property
     def sampling_label(self) -> str:
@@ -84,7 +87,11 @@ def arms_of(config: Any) -> list[Arm]:
             algorithm=algorithm,
             settings=_plain(definition.get("settings", {})),
             after=definition.get("after"),
+            learning_rate=definition.get("learning_rate"),
         )
+        rate = arm.learning_rate
+        if rate is not None and (not isinstance(rate, (int, float)) or rate <= 0):
+            raise ConfigError(f"arm {name!r}: learning_rate is above 0, got {rate!r}")
         if arm.source not in SOURCES or arm.pi not in PI_OF_ARM:
             raise ConfigError(
                 f"arm {name!r}: source is one of {', '.join(SOURCES)} and pi one of "
@@ -193,7 +200,7 @@ def _arm_stages(config: Any, arm: Arm, seed: int, files: dict[str, str], start: 
         "data": files["train_gold" if arm.source == "given" else "train"],
         "steps": config.steps,
         "batch_size": config.batch_size,
-        "optimiser": {"lr": config.learning_rate},
+        "optimiser": {"lr": arm.learning_rate or config.learning_rate},
         "start_from": f"{arm.after}-seed{seed}" if arm.after else start,
         "mini_batches": config.mini_batches,
         "epochs": config.epochs,

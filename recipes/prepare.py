@@ -259,6 +259,11 @@ def _verifier(data: run_data.RunData) -> str:
     return "; ".join(described)
 
 
+def _shown_settings(arm: Arm) -> dict[str, Any]:
+    rate = {} if arm.learning_rate is None else {"learning rate": arm.learning_rate}
+    return {**arm.settings, **rate}
+
+
 def report_plan(job: Job) -> dict[str, Any]:
     """``plan.json``: what the report says of the run."""
     config, plan = job.config, job.plan
@@ -269,7 +274,7 @@ def report_plan(job: Job) -> dict[str, Any]:
             {
                 "name": arm.name,
                 "algorithm": arm.algorithm,
-                "settings": arm.settings,
+                "settings": _shown_settings(arm),
                 "sampling": arm.sampling_label,
                 "teacher": "none" if arm.source == "given" else arm.teacher,
                 "pi": _shown(config, arm),

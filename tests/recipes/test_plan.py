@@ -257,3 +257,17 @@ def test_an_algorithm_of_ones_own_has_the_recipes_teacher(monkeypatch):
     monkeypatch.setattr(registry, "_TARGETS", {**registry._TARGETS, "mine": "algorithms.opsd:OPSD"})
     stages = stages_of(plan_of("arms=[online]", "algorithm=mine"))
     assert stages["online-seed0"].teacher == "frozen"
+
+
+def test_an_arm_may_have_its_own_learning_rate():
+    definition = "{source: online, algorithm: grpo, learning_rate: 1.0e-5}"
+    stages = stages_of(
+        plan_of("arms=[online,own]", f"+arm_definitions.own={definition}", "samples_per_prompt=2")
+    )
+    assert stages["own-seed0"].optimiser == {"lr": 1e-5}
+    assert stages["online-seed0"].optimiser == {"lr": config_of().learning_rate}
+    for wrong in ("0", "fast"):
+        with pytest.raises(ConfigError, match="learning_rate is above 0"):
+            plan_of(
+                "arms=[own]", f"+arm_definitions.own={{source: online, learning_rate: {wrong}}}"
+            )
