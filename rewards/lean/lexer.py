@@ -15,8 +15,9 @@ _COMMENT_EDGE = re.compile(r"/-|-/")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _RAW_STRING = re.compile(r'r(#*)"')
 _CHAR = re.compile(r"'(?:[^'\\\n]|\\(?:[^xu\n]|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}))'")
-# An atom may hold letters of any script, digits, subscripts, primes, ! and ?; dots join atoms.
-_ATOM = r"(?:«[^»\n]*»|[^\W\d][\w'!?₀-₉ₐ-ₜᵢ-ᵪ]*)"
+# An atom may hold letters of any script, digits, subscripts, primes, ! and ?; dots join atoms. What
+# stands between « and » may be anything, a quotation mark or the start of a comment too.
+_ATOM = r"(?:«[^»]*»|[^\W\d][\w'!?₀-₉ₐ-ₜᵢ-ᵪ]*)"
 _NAME = re.compile(rf"#?{_ATOM}(?:\.{_ATOM})*")
 _NUMBER = re.compile(r"\d[\w]*(?:\.\d+)?")
 

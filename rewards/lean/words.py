@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rewards.lean.lexer import tokens_of
+from rewards.lean.lexer import Token, tokens_of
 
 INCOMPLETE = frozenset({"sorry", "admit", "sorryAx"})
 
@@ -19,7 +19,8 @@ axiom opaque unsafe implemented_by extern csimp initialize builtin_initialize
 native_decide ofReduceBool ofReduceNat trustCompiler lcProof lcUnreachable
 elab elab_rules macro macro_rules syntax declare_syntax_cat notation infix infixl infixr prefix
 postfix run_tac run_cmd run_elab run_meta by_elab eval_expr include_str set_option attribute
-dbg_trace dbgTrace
+dbg_trace dbgTrace simproc dsimproc simproc_decl dsimproc_decl builtin_simproc builtin_dsimproc
+alias
 """.split()  # noqa: SIM905
 )
 
@@ -48,11 +49,21 @@ def forbidden_word(proof: str, extra: Iterable[str] = (), allow_sorry: bool = Fa
             whole = word in banned or word.startswith("#")
             if whole or _powerful(word.rpartition(".")[2], banned):
                 return token.text
+            if word.endswith("!") and _code_in_string(tokens, place):
+                return f'{token.text}"'
         elif token.text == "@" and place + 1 < len(tokens) and tokens[place + 1].text == "[":
             return "@["
         elif token.text == "+" and place + 1 < len(tokens) and tokens[place + 1].text == "native":
             return "+native"
     return None
+
+
+def _code_in_string(tokens: list[Token], place: int) -> bool:
+    """Whether an interpolated string follows at once: what is in its braces is code."""
+    if place + 1 == len(tokens):
+        return False
+    string = tokens[place + 1]
+    return string.kind == "string" and string.start == tokens[place].end and "{" in string.text
 
 
 def _powerful(last: str, banned: frozenset[str]) -> bool:

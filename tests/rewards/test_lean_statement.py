@@ -99,6 +99,8 @@ def test_comments_nest_and_strings_hide_words():
         "trivial\ntheorem x : True := trivial", "trivial\nend Foo", "trivial\nnamespace Foo",
         "trivial\n@[simp] def x := 1", "trivial\nmacro \"x\" : tactic => `(tactic| skip)",
         "trivial\nnotation \"x\" => 1", "trivial\nunsafe def x := 1", "«sorry»",
+        "have «a\n\"» : True := trivial\n  sorry\n  -- \"", "simproc x (1) := fun _ => none",
+        "exact absurd s!\"{(by trivial : True)}\" h", "trivial\nalias x := y",
         "exact _root_.sorryAx _", "trivial\nopaque x : False", "trivial\n#print axioms x",
     ],
 )  # fmt: skip
@@ -118,4 +120,6 @@ def test_harmless_uses_are_not(proof):
 def test_callers_forbid_further_names_and_may_allow_sorry():
     assert forbidden_word("first | grind | omega", ("grind",)) == "grind"
     assert forbidden_word("exact grinding", ("grind",)) is None
+    assert forbidden_word('have «a\n"» : True := trivial\n  grind\n  -- "', ("grind",)) == "grind"
+    assert forbidden_word('exact f "{a}" h!', ("grind",)) is None
     assert forbidden_word("have h : P := by sorry", allow_sorry=True) is None
