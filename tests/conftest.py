@@ -24,11 +24,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--e2e", choices=("skip", "only"), help="leave out the tests that start verl, or all others"
     )
+    parser.addoption(
+        "--conformance",
+        action="store_true",
+        help="also the tests on published data, in the folder that VERL_PI_DATA names",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Choose what ``--e2e`` asks for, and skip what cannot run here, saying why."""
     _skip_without_vllm(items)
+    _skip_conformance(config, items)
     wanted = config.getoption("--e2e")
     if wanted is None:
         return
@@ -46,4 +52,14 @@ def _skip_without_vllm(items: list[pytest.Item]) -> None:
     skip = pytest.mark.skip(reason="vLLM is not installed: run `make vllm`")
     for item in items:
         if "vllm" in item.keywords:
+            item.add_marker(skip)
+
+
+def _skip_conformance(config: pytest.Config, items: list[pytest.Item]) -> None:
+    asked = config.getoption("--conformance")
+    if asked and not os.environ.get("VERL_PI_DATA"):
+        raise pytest.UsageError("--conformance: set VERL_PI_DATA to the folder with the data sets")
+    skip = pytest.mark.skip(reason="on published data: VERL_PI_DATA=FOLDER pytest --conformance")
+    for item in items:
+        if "conformance" in item.keywords and not asked:
             item.add_marker(skip)

@@ -1,15 +1,15 @@
-"""A Kimina Lean Server, reached with `kimina-client`. Set `LEAN_SERVER_API_URL` to its address."""
+"""A Kimina Lean Server, reached over HTTP. Set `LEAN_SERVER_API_URL` to its address."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import math
 import os
 import time
-import typing
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+import httpx
 
 from rewards.lean.backend import Check, Outcome
 from rewards.lean.errors import LeanUnavailableError
@@ -17,12 +17,14 @@ from rewards.lean.transcript import outcome_of, text_of
 
 URL_VARIABLE = "LEAN_SERVER_API_URL"
 KEY_VARIABLE = "LEAN_SERVER_API_KEY"
+_TRIES = 3
+_SECONDS_BETWEEN_TRIES = 1.0
+# The server queues a request behind others; the limit on a proof itself is the server's to keep.
+_QUEUE_SECONDS = 600.0
 
 
 def missing() -> str:
     """What is lacking to reach a server, with the command; empty if nothing is."""
-    if importlib.util.find_spec("kimina_client") is None:
-        return f'pip install "kimina-client==0.2.1" and set {URL_VARIABLE}'
     if not os.environ.get(URL_VARIABLE):
         return f"set {URL_VARIABLE} to the address of a Kimina Lean Server"
     return ""
@@ -32,37 +34,28 @@ class KiminaBackend:
     """Sends batches to a server, which keeps Lean with the imports loaded.
 
     url: the server's address, by default from the environment. batch: theorems a request.
+    workers: requests at once.
     """
 
     name = "kimina"
 
     def __init__(self, url: str | None = None, batch: int = 8, workers: int = 8) -> None:
-        self.url = url or os.environ.get(URL_VARIABLE)
-        if not self.url:
+        found = url or os.environ.get(URL_VARIABLE)
+        if not found:
             raise LeanUnavailableError(f"a Kimina Lean Server: {missing()}")
-        self._library = _library()
-        self._client = self._library.KiminaClient(
-            api_url=self.url, api_key=os.environ.get(KEY_VARIABLE), n_retries=3
-        )
+        self.url = found.rstrip("/")
+        key = os.environ.get(KEY_VARIABLE)
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._batch, self._workers = batch, workers
 
     def check(self, checks: Sequence[Check]) -> list[Outcome]:
-        if not checks:
-            return []
-        started = time.monotonic()
-        snippets = [
-            self._library.Snippet(id=str(i), code=text_of(check)) for i, check in enumerate(checks)
-        ]
-        response = self._client.check(
-            snippets,
-            timeout=math.ceil(max(check.seconds for check in checks)),
-            batch_size=self._batch,
-            max_workers=self._workers,
-            show_progress=False,
-        )
-        share = (time.monotonic() - started) / len(checks)
-        answers = {result.id: result for result in response.results}
-        return [_read(check, answers.get(str(i)), share) for i, check in enumerate(checks)]
+        batches = [checks[i : i + self._batch] for i in range(0, len(checks), self._batch)]
+        with (
+            httpx.Client(headers=self._headers, timeout=_QUEUE_SECONDS) as client,
+            ThreadPoolExecutor(self._workers) as threads,
+        ):
+            answers = threads.map(lambda batch: self._check_batch(client, batch), batches)
+            return [outcome for batch in answers for outcome in batch]
 
     def describe(self) -> str:
         return f"kimina: the Kimina Lean Server at {self.url}"
@@ -70,34 +63,55 @@ class KiminaBackend:
     def close(self) -> None:
         """Nothing is kept open."""
 
-
-def _library() -> Any:
-    """kimina-client, imported. It takes `TypedDict` from `typing`, which pydantic refuses before
-    Python 3.12, so it is shown the one of typing_extensions while it is imported.
-    """
-    try:
-        import typing_extensions
-
-        kept = typing.TypedDict
-        typing.TypedDict = typing_extensions.TypedDict  # pyright: ignore
+    def _check_batch(self, client: httpx.Client, checks: Sequence[Check]) -> list[Outcome]:
+        started = time.monotonic()
+        body = {
+            "snippets": [{"id": str(i), "code": text_of(check)} for i, check in enumerate(checks)],
+            "timeout": math.ceil(max(check.seconds for check in checks)),
+            "reuse": True,
+        }
         try:
-            return importlib.import_module("kimina_client")
-        finally:
-            typing.TypedDict = kept
-    except ImportError as err:
-        raise LeanUnavailableError('install it: pip install "kimina-client==0.2.1"') from err
+            answers = _results(self._post(client, body))
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as err:
+            refusal = f"the server at {self.url} cannot be used: {type(err).__name__}: {err}"
+            return [Outcome("failed", refused=refusal) for _ in checks]
+        share = (time.monotonic() - started) / len(checks)
+        return [_read(check, answers.get(str(i)), share) for i, check in enumerate(checks)]
+
+    def _post(self, client: httpx.Client, body: dict[str, Any]) -> Any:
+        for tried in range(1, _TRIES + 1):
+            try:
+                response = client.post(f"{self.url}/api/check", json=body)
+                response.raise_for_status()
+                return response.json()
+            except (httpx.HTTPError, ValueError) as err:
+                if tried == _TRIES or _is_our_fault(err):
+                    raise
+                time.sleep(_SECONDS_BETWEEN_TRIES * 2 ** (tried - 1))
+        raise AssertionError("unreachable")
 
 
-def _read(check: Check, result: Any, share: float) -> Outcome:
+def _is_our_fault(err: Exception) -> bool:
+    """A wrong key or address will not become right by asking again."""
+    return isinstance(err, httpx.HTTPStatusError) and 400 <= err.response.status_code < 500
+
+
+def _results(answer: Any) -> dict[str, dict[str, Any]]:
+    return {str(result["id"]): result for result in answer["results"]}
+
+
+def _read(check: Check, result: dict[str, Any] | None, share: float) -> Outcome:
     if result is None:
         return Outcome("failed", refused="the server left this theorem out of its answer")
-    if result.error is not None:
-        if "timed out" in result.error.lower():
-            return Outcome("timeout", seconds=result.time or share)
-        return Outcome("failed", refused=f"the server: {result.error}", seconds=share)
-    answer: dict[str, Any] = dict(result.response or {})
+    seconds = float(result.get("time") or share)
+    error = result.get("error")
+    if error is not None:
+        if "timed out" in str(error).lower():
+            return Outcome("timeout", seconds=seconds)
+        return Outcome("failed", refused=f"the server: {error}", seconds=share)
+    answer = result.get("response") or {}
     if "message" in answer:
         return Outcome("failed", refused=f"the server's Lean: {answer['message']}", seconds=share)
     return outcome_of(
-        check, answer.get("messages") or [], len(answer.get("sorries") or []), result.time or share
+        check, answer.get("messages") or [], len(answer.get("sorries") or []), seconds
     )
