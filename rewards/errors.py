@@ -14,8 +14,12 @@ class UnknownVerifierError(RewardsError, KeyError):
         return str(self.args[0])
 
 
+class UnknownDataSourceError(UnknownVerifierError):
+    """No verifier is known for this data source. The message lists the known ones."""
+
+
 class VerifierClashError(RewardsError, ValueError):
-    """Two verifiers claim one name."""
+    """Two verifiers claim one name, or two names one data source."""
 
 
 class VerifierContractError(RewardsError, TypeError):
