@@ -247,8 +247,10 @@ def _check_ranks(config: Any, plan: Plan) -> None:
 def _verifier(data: run_data.RunData) -> str:
     import rewards
 
-    styles = sorted({row["reward_model"]["style"] for row in [*data.train, *data.heldout]})
+    rows = [*data.train, *data.heldout]
     try:
+        named = {(row["reward_model"]["style"], row["data_source"]) for row in rows}
+        styles = sorted({rewards.row_verifier(*names) for names in named})
         verifiers = {style: rewards.get_verifier(style) for style in styles}
         described = [
             f"{style} ({verifier.describe()})" if hasattr(verifier, "describe") else style

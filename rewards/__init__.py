@@ -8,6 +8,7 @@ from rewards.errors import (
     VerifierClashError,
     VerifierContractError,
 )
+from rewards.noise import noisy
 from rewards.registry import get_verifier, known_verifiers, register_verifier
 from rewards.sources import register_data_source, row_verifier, verifier_for
 from rewards.verdict import REASONS, Verdict
@@ -23,6 +24,7 @@ __all__ = [
     "averify_batch",
     "get_verifier",
     "known_verifiers",
+    "noisy",
     "register_data_source",
     "register_verifier",
     "row_verifier",

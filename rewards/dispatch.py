@@ -17,7 +17,7 @@ from typing import Any
 from rewards import cache, pool
 from rewards.errors import VerifierContractError
 from rewards.pool.settings import signature
-from rewards.registry import Verifier, describe_verifier, get_verifier
+from rewards.registry import Verifier, describe_verifier, get_verifier, instance_of
 from rewards.verdict import Verdict
 
 Item = tuple[str, str, str, Mapping[str, Any]]
@@ -36,16 +36,7 @@ def verify(verifier: str, response: str, ground_truth: str, **extra: Any) -> Ver
 
 def verify_batch(items: Sequence[Item]) -> list[Verdict]:
     """Judge many `(verifier, response, ground_truth, extra)`; verdicts in their order."""
-    work = _Work(items)
-    futures = work.start()
-    try:
-        for future in futures:
-            future.result()
-    except BaseException:
-        for future in futures:
-            future.cancel()
-        raise
-    return work.verdicts()
+    return _run(_Work(items))
 
 
 async def averify_batch(items: Sequence[Item]) -> list[Verdict]:
@@ -57,11 +48,30 @@ async def averify_batch(items: Sequence[Item]) -> list[Verdict]:
     return work.verdicts()
 
 
+def judge_with(verifier: Verifier, answers: Sequence[AnswerItem]) -> list[Verdict]:
+    """Judge many `(response, ground_truth, extra)` by a verifier that need not be registered."""
+    items = [(verifier.name, *answer) for answer in answers]
+    return _run(_Work(items, {verifier.name: verifier}))
+
+
+def _run(work: _Work) -> list[Verdict]:
+    futures = work.start()
+    try:
+        for future in futures:
+            future.result()
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        raise
+    return work.verdicts()
+
+
 class _Work:
     """The calls of one batch: what is known, what is asked, what came back."""
 
-    def __init__(self, items: Sequence[Item]) -> None:
+    def __init__(self, items: Sequence[Item], known: Mapping[str, Verifier] | None = None) -> None:
         self._items = items
+        self._known = known or {}
         self._verdicts: list[Verdict | None] = [None] * len(items)
         self._same: list[tuple[int, int]] = []
         self._settings = signature()
@@ -98,7 +108,7 @@ class _Work:
         for place, item in enumerate(self._items):
             groups.setdefault(item[0], []).append(place)
         for name, places in groups.items():
-            yield describe_verifier(name), places
+            yield self._known.get(name) or describe_verifier(name), places
 
     def _unknown(
         self, verifier: Verifier, places: list[int]
@@ -139,7 +149,8 @@ class _Work:
     def _in_threads(
         self, verifier: Verifier, places: list[int], keys: list[bytes | None], alone: bool
     ) -> list[Future[Any]]:
-        instance = get_verifier(verifier.name)
+        registered = verifier.name not in self._known
+        instance = get_verifier(verifier.name) if registered else instance_of(verifier.source)
 
         def judge(share: range) -> None:
             answers = [self._items[places[i]][1:] for i in share]

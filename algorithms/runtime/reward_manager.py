@@ -1,7 +1,8 @@
 """verl's reward loop, answered by our registry of verifiers.
 
 The reward loop asks for one sample at a time; calls that arrive together are verified as a batch,
-since a batch of Lean proofs costs little more than one.
+since a batch of Lean proofs costs little more than one. A batch does not wait for the one before
+it: while slow answers are judged, those of samples that are generated meanwhile are judged too.
 """
 
 from __future__ import annotations
@@ -13,66 +14,62 @@ from verl import DataProto
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
 import rewards
+from rewards.verl_score import options_of
 
 BATCH_WINDOW_SECONDS = 0.05
-
-
-def verifier_options(name: str, extra_info: dict[str, Any]) -> dict[str, Any]:
-    """What of a row's ``extra_info`` goes to the verifier: its ``OPTIONS``, or everything if it
-    names none."""
-    known = getattr(rewards.get_verifier(name), "OPTIONS", None)
-    return {
-        key: value
-        for key, value in extra_info.items()
-        if value is not None and (known is None or key in known)
-    }
 
 
 class VerifierRewardManager(RewardManagerBase):
     """Scores a response by the verifier that its row names.
 
-    The verifier is ``reward_model.style`` of the row.
+    The verifier is ``reward_model.style`` of the row. Where that is absent, "rule" or "model", as
+    in verl's own data sets, it is that of the row's ``data_source``.
     """
 
     def __init__(self, config: Any, tokenizer: Any, compute_score: Any = None, **_: Any) -> None:
         super().__init__(config, tokenizer, compute_score)
         self._waiting: list[tuple[tuple, asyncio.Future]] = []
-        self._flush: asyncio.Task | None = None
+        self._batches: set[asyncio.Task] = set()
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
         item = data[-1]
         responses = item.batch["responses"]
         length = int(item.batch["attention_mask"][-responses.shape[-1] :].sum())
         text = self.tokenizer.decode(responses[:length], skip_special_tokens=True)
-        spec = item.non_tensor_batch["reward_model"]
-        options = verifier_options(spec["style"], item.non_tensor_batch.get("extra_info") or {})
-        verdict = await self._verify((spec["style"], text, spec["ground_truth"], options))
+        row = item.non_tensor_batch
+        spec = row["reward_model"]
+        verifier = rewards.row_verifier(spec.get("style"), str(row.get("data_source", "")))
+        options = options_of(verifier, row.get("extra_info") or {})
+        verdict = await self._verify((verifier, text, spec["ground_truth"], options))
         info = {
             "acc": float(verdict.passed),
             "score": verdict.score,
             "reason": verdict.reason,
             "feedback": verdict.feedback,
             "verify_seconds": verdict.seconds,
-            "row_uid": str(item.non_tensor_batch.get("row_uid", "")),
+            "row_uid": str(row.get("row_uid", "")),
         }
         return {"reward_score": verdict.score, "reward_extra_info": info}
 
     async def _verify(self, call: tuple) -> rewards.Verdict:
         future = asyncio.get_running_loop().create_future()
         self._waiting.append((call, future))
-        if self._flush is None or self._flush.done():
-            self._flush = asyncio.create_task(self._answer_waiting())
+        if len(self._waiting) == 1:
+            batch = asyncio.create_task(self._answer_waiting())
+            self._batches.add(batch)  # the loop itself holds tasks weakly
+            batch.add_done_callback(self._batches.discard)
         return await future
 
     async def _answer_waiting(self) -> None:
-        while self._waiting:
-            await asyncio.sleep(BATCH_WINDOW_SECONDS)
-            batch, self._waiting = self._waiting, []
-            try:
-                verdicts = await rewards.averify_batch([call for call, _ in batch])
-            except Exception as error:  # every waiting caller must hear of it
-                for _, future in batch:
+        await asyncio.sleep(BATCH_WINDOW_SECONDS)
+        batch, self._waiting = self._waiting, []
+        try:
+            verdicts = await rewards.averify_batch([call for call, _ in batch])
+        except Exception as error:  # every waiting caller must hear of it
+            for _, future in batch:
+                if not future.done():
                     future.set_exception(error)
-                continue
-            for (_, future), verdict in zip(batch, verdicts, strict=True):
+            return
+        for (_, future), verdict in zip(batch, verdicts, strict=True):
+            if not future.done():
                 future.set_result(verdict)

@@ -34,6 +34,9 @@ class LeanVerifier:
 
     # The keys of a data row's extra_info that are options of a call.
     OPTIONS = frozenset(_OPTIONS)
+    # Lean is a process of its own, and its outcomes are remembered here.
+    ISOLATION = "own"
+    CACHEABLE = False
 
     def __init__(self) -> None:
         self._backends: dict[str, LeanBackend] = {}
