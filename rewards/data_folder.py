@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from rewards.errors import RewardsError
@@ -16,22 +16,31 @@ class DataMissingError(RewardsError, FileNotFoundError):
         return str(self.args[0])
 
 
-def data_folder(named: str | None, variable: str, files: Iterable[str], source: str) -> Path:
-    """The folder that the option `data` or the environment variable names, with its files.
+def data_files(
+    named: str | None, variable: str, files: Sequence[Sequence[str]], source: str
+) -> list[Path]:
+    """Paths of the files in the folder that the option `data` or the environment names.
 
-    Raises DataMissingError, which names the variable, the file and where it is published.
+    files: for each file the places where it may lie in the folder; the first that is there counts.
+    source: where the files are published. Raises DataMissingError.
     """
     place = named or os.environ.get(variable)
+    names = ", ".join(places[0] for places in files)
     if not place:
         raise DataMissingError(
-            f"no data folder: give the option data=FOLDER or set {variable}; it holds "
-            f"{', '.join(files)} of {source}"
+            f"no data folder: give the option data=FOLDER or set {variable}; it holds {names} "
+            f"of {source}"
         )
-    folder = Path(place).expanduser()
-    lacking = [file for file in files if not (folder / file).is_file()]
+    folder = Path(place).expanduser().resolve()
+    found = [_first(folder, places) for places in files]
+    lacking = [places[0] for places, path in zip(files, found, strict=True) if path is None]
     if lacking:
         raise DataMissingError(
             f"{folder} has no {', '.join(lacking)}: copy it from {source}, or name another "
             f"folder by the option data or by {variable}"
         )
-    return folder
+    return [path for path in found if path is not None]
+
+
+def _first(folder: Path, places: Sequence[str]) -> Path | None:
+    return next((folder / place for place in places if (folder / place).is_file()), None)

@@ -30,7 +30,7 @@ def evaluate(expression: str) -> str:
     if len(expression) > _MAX_CHARS:
         raise ValueError(f"the expression has more than {_MAX_CHARS} characters")
     try:
-        tree = ast.parse(expression.strip(), mode="eval")
+        tree = ast.parse(expression.strip(), "<string>", "eval")
         return str(round(float(_value(tree.body)), 2))
     except (RecursionError, MemoryError):
         raise ValueError("the expression is nested too deep") from None

@@ -10,12 +10,11 @@ import copy
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rewards.data_folder import data_folder
+from rewards.data_folder import data_files
 
 VARIABLE = "VERL_PI_TAU_BENCH"
 SOURCE = "github.com/sierra-research/tau-bench, tau_bench/envs/<domain>/data"
@@ -118,16 +117,11 @@ def open_database(domain: str, named: str | None = None) -> EpisodeData:
 
     Raises DataMissingError.
     """
-    place = named or os.environ.get(VARIABLE)
-    if place and (Path(place) / domain).is_dir():
-        place = str(Path(place) / domain)
-    files = [f"{table}.json" for table in TABLES[domain]]
-    return EpisodeData(_load(domain, data_folder(place, VARIABLE, files, SOURCE).resolve()))
+    files = [(f"{table}.json", f"{domain}/{table}.json") for table in TABLES[domain]]
+    return EpisodeData(_load(domain, *data_files(named, VARIABLE, files, SOURCE)))
 
 
 @functools.lru_cache(maxsize=4)
-def _load(domain: str, folder: Path) -> Tables:
-    return {
-        table: json.loads((folder / f"{table}.json").read_text(encoding="utf-8"))
-        for table in TABLES[domain]
-    }
+def _load(domain: str, *files: Path) -> Tables:
+    texts = (file.read_text(encoding="utf-8") for file in files)
+    return {table: json.loads(text) for table, text in zip(TABLES[domain], texts, strict=True)}
