@@ -19,7 +19,7 @@ add_common_tools(TOOLS)
 _ORDER_ID = text("The order's id with its leading '#', such as '#W0000000'.")
 _USER_ID = text("The user's id, such as 'sara_doe_496'.")
 _PAYMENT = text("The id of one of the user's payment methods, such as 'gift_card_0000000'.")
-_ADDRESS = {
+_ADDRESS: dict[str, Any] = {
     "address1": text("First line of the address, such as '12 Elm Street'."),
     "address2": text("Second line of the address, such as 'Suite 3'; may be empty."),
     "city": text("The city."),

@@ -173,7 +173,7 @@ def _flight_rows(content: Any) -> Iterator[tuple[str, float]]:
 
 @functools.lru_cache(maxsize=2)
 def published_flights(named: str | None = None) -> dict[str, list[Flight]]:
-    """Flights of all *_ref_info.jsonl beside the tables or one folder above; for queries without."""
+    """Flights of all *_ref_info.jsonl beside the tables or one folder above them."""
     tables = data_files(named, VARIABLE, _FILES, SOURCE)
     flights: dict[str, list[Flight]] = {}
     for folder in tables[0].parents[:2]:
