@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 RESPOND = "respond"
 _MAX_DEPTH = 64
-_HIDDEN = re.compile(r"<think>.*?</think>|<tool_response>.*?</tool_response>", re.DOTALL)
-_CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
-_TURN = re.compile(r"<\|im_start\|>(\w+)\n(.*?)(?:<\|im_end\|>|(?=<\|im_start\|>)|\Z)", re.DOTALL)
+_CALL, _CALL_END = "<tool_call>", "</tool_call>"
+_TURN, _TURN_END = "<|im_start|>", "<|im_end|>"
+# What a user does not get to read.
+_HIDDEN = (("<think>", "</think>"), ("<tool_response>", "</tool_response>"))
 
 
 class TranscriptError(ValueError):
@@ -99,30 +99,48 @@ def _content(content: Any) -> str:
 
 def _of_turn(content: str) -> Iterator[Action]:
     """One turn of the model: Hermes-style calls, or else a reply."""
-    visible = _HIDDEN.sub("", content)
-    blocks = _CALL.findall(visible)
-    for block in blocks:
-        yield _hermes(block)
-    if not blocks and visible.strip():
-        yield Action(RESPOND, {"content": visible})
+    actions = list(_pieces(_visible(content)))
+    calls = [action for action in actions if action.name != RESPOND]
+    yield from calls or actions
 
 
 def _of_text(text: str) -> Iterator[Action]:
     """A decoded rollout. With ChatML's markers the model's turns are known; without them all text
     outside of the blocks counts as its reply."""
-    first = text.find("<|im_start|>")
-    if first >= 0:
-        yield from _of_turn(text[:first].removesuffix("<|im_end|>\n"))
-        for role, turn in _TURN.findall(text, first):
-            if role == "assistant":
-                yield from _of_turn(turn)
+    own, *turns = text.split(_TURN)
+    if not turns:
+        yield from _pieces(_visible(text.replace(_TURN_END, "")))
         return
-    visible = _HIDDEN.sub("", text.replace("<|im_end|>", ""))
-    for place, piece in enumerate(_CALL.split(visible)):
-        if place % 2:
-            yield _hermes(piece)
-        elif piece.strip():
-            yield Action(RESPOND, {"content": piece})
+    yield from _of_turn(own.partition(_TURN_END)[0])
+    for turn in turns:
+        role, _, content = turn.partition("\n")
+        if role.strip() == "assistant":
+            yield from _of_turn(content.partition(_TURN_END)[0])
+
+
+def _visible(text: str) -> str:
+    """Without thoughts and results of tools. One that does not end hides all that follows, and a
+    thought may have begun in the prompt."""
+    opening, closing = _HIDDEN[0]
+    before, closed, after = text.partition(closing)
+    if closed and opening not in before:
+        text = after
+    for opening, closing in _HIDDEN:
+        kept, *hidden = text.split(opening)
+        text = kept + "".join(piece.partition(closing)[2] for piece in hidden)
+    return text
+
+
+def _pieces(text: str) -> Iterator[Action]:
+    """Calls and what stands between them, as replies."""
+    reply, *blocks = text.split(_CALL)
+    if reply.strip():
+        yield Action(RESPOND, {"content": reply})
+    for block in blocks:
+        call, ended, reply = block.partition(_CALL_END)
+        yield _hermes(call) if ended else Action("", fault="the tool call does not end")
+        if reply.strip():
+            yield Action(RESPOND, {"content": reply})
 
 
 def _hermes(block: str) -> Action:

@@ -23,11 +23,12 @@ _LABELS = {
     "dinner": "dinner",
     "accommodation": "accommodation",
 }
-_DAY = re.compile(r"^[\s*#-]*day\s*:?\s*(\d+)\s*[:*]*\s*$", re.IGNORECASE | re.MULTILINE)
+# Within a line, so that no run of empty lines is searched again from each of them.
+_DAY = re.compile(r"^[ \t*#-]*day[ \t]*:?[ \t]*(\d+)[ \t:*]*$", re.IGNORECASE | re.MULTILINE)
 _LINE = re.compile(
-    rf"^[\s*-]*({'|'.join(_LABELS)})\s*\**\s*:\s*\**(.*)$", re.IGNORECASE | re.MULTILINE
+    rf"^[ \t*-]*({'|'.join(_LABELS)})(?:\*\*)?[ \t]*:(?:\*\*)?(.*)$", re.IGNORECASE | re.MULTILINE
 )
-_FENCE = re.compile(r"```(?:json|python)?\s*\n(.*?)```", re.DOTALL)
+_FENCE = re.compile(r"```(?:json|python)?[ \t]*\n(.*?)```", re.DOTALL)
 _FROM_TO = re.compile(r"from\s+(\S.*?)\s+to\s+([^,;]+)")
 _FLIGHT = re.compile(r"flight number:\s*(F\d+)", re.IGNORECASE)
 _UNUSED = "You don't need to fill in the information for this or later days."
@@ -183,4 +184,4 @@ def _field(entry: dict[str, Any], name: str) -> str | None:
         return ""
     if len(value) > _MAX_FIELD:
         raise PlanError(f"{name} has more than {_MAX_FIELD:,} characters")
-    return value.strip()
+    return tidy(value)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pickle
+import time
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,8 @@ def test_required_outputs_are_looked_for_in_replies(judge):
             ]
         ),
         "<think>mug</think>no",
+        "mug</think>no",
+        "no<think>mug",
         "no <tool_response>mug</tool_response>",
         "no<|im_end|>\n<|im_start|>user\nmug<|im_end|>",
     ],
@@ -201,6 +204,24 @@ def test_bad_calls_write_nothing_and_the_episode_goes_on(judge):
 )
 def test_what_is_no_record_is_said_to_be_none(judge, response, reason):
     assert judge(response, truth(CANCEL)).reason == reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>" * 140_000,
+        "<tool_call>" * 90,
+        "<tool_response>" * 60_000,
+        "<|im_start|>assistant\n" * 40_000,
+        "<think>" + "</think" * 140_000,
+        "<tool_call>" + "[" * 900_000 + "</tool_call>",
+    ],
+    ids=range(6),
+)
+def test_hostile_texts_take_no_time(judge, text):
+    start = time.perf_counter()
+    assert not judge(text, truth(CANCEL)).passed
+    assert time.perf_counter() - start < 3
 
 
 @pytest.mark.parametrize(
@@ -456,7 +477,7 @@ def test_published_tasks_with_an_output_need_it(published):
 @pytest.mark.conformance
 def test_comparing_changed_records_is_comparing_hashes(published):
     folder, tasks = published
-    for task in tasks[::40]:
+    for task in tasks[::130]:
         whole, half = Episode("retail", folder), Episode("retail", folder)
         for index, action in enumerate(task["actions"]):
             whole.step(action["name"], action["kwargs"])
