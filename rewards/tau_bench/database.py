@@ -1,7 +1,7 @@
 """The benchmark's tables, loaded once per process, and one episode's view of them.
 
 An episode copies a record when it first writes to it, so that a fresh database costs nothing: a
-deep copy of the retail tables takes a third of a second.
+deep copy of the retail tables takes a tenth of a second.
 """
 
 from __future__ import annotations

@@ -148,8 +148,8 @@ def _hermes(block: str) -> Action:
         call = _json(block)
     except TranscriptError as err:
         return Action("", fault=f"the tool call is not JSON: {err}")
-    if not isinstance(call, dict):
-        return Action("", fault="the tool call is not a JSON object")
+    if not isinstance(call, dict) or not isinstance(call.get("name"), str):
+        return Action("", fault="the tool call is not a JSON object with a name")
     return _action(call.get("name"), call.get("arguments", call.get("kwargs", {})))
 
 

@@ -175,8 +175,9 @@ def test_bad_calls_write_nothing_and_the_episode_goes_on(judge):
         call("drop_table", table="orders"),
     ]
     assert judge(messages(*bad, CANCEL), truth(CANCEL)).passed
-    broken = "<tool_call>{no json}</tool_call>" * 2
-    assert judge(broken, truth(CANCEL)).feedback.count("not JSON") == 2
+    broken = '<tool_call>{no json}</tool_call><tool_call>{"arguments": {}}</tool_call><tool_call>'
+    feedback = judge(broken, truth(CANCEL)).feedback
+    assert all(text in feedback for text in ("not JSON", "with a name", "does not end"))
 
 
 @pytest.mark.parametrize(
