@@ -219,10 +219,10 @@ def test_what_is_no_record_is_said_to_be_none(judge, response, reason):
     ],
     ids=range(6),
 )
-def test_hostile_texts_take_no_time(judge, text):
-    start = time.perf_counter()
+def test_hostile_texts_take_little_time(judge, text):
+    start = time.process_time()
     assert not judge(text, truth(CANCEL)).passed
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
 
 
 @pytest.mark.parametrize(

@@ -247,10 +247,10 @@ SPACED = json.dumps(plan((1, "transportation", "from a " * 140 + " " * 900)))
     ],
     ids=range(7),
 )
-def test_hostile_texts_take_no_time(judge, text):
-    start = time.perf_counter()
+def test_hostile_texts_take_little_time(judge, text):
+    start = time.process_time()
     assert not judge(text, query()).passed
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize(
