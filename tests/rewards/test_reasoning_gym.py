@@ -313,7 +313,7 @@ _DRAW = """
 import json, sys, reasoning_gym
 found = {}
 for family, config in json.loads(sys.argv[1]).items():
-    size = 8 if family != "rubiks_cube" else 2
+    size = 6
     tasks = reasoning_gym.create_dataset(family, seed=21, size=size, **config)
     found[family] = [repr((tasks[i]["question"], tasks[i]["answer"])) for i in range(size)]
 print(json.dumps(found))
@@ -344,21 +344,22 @@ def test_which_families_need_the_size() -> None:
     assert differ == SIZE_MATTERS
 
 
+# Families whose scorers look for the answer and forgive words after it.
+FORGIVING = {"fraction_simplification", "kakurasu", "knights_knaves", "quantum_lock"}
+
+
 @pytest.mark.conformance
-@pytest.mark.parametrize("seed", [11, 12])
-def test_more_tasks_of_every_family(seed: int) -> None:
-    """Right answers pass, and those of the other tasks pass where the library says so too."""
+def test_more_tasks_of_every_family() -> None:
+    """Right answers pass; with words after them they fail, but where the scorer forgives that."""
+    forgiving = set()
     for family in FAMILIES:
-        entries = [drawn(family, index, seed) for index in range(SIZE)]
+        entries = [drawn(family, index, 11) for index in range(SIZE)]
         answers = [right_answer(family, entry) for entry in entries]
-        texts = [truth(family, entry, i, seed) for i, entry in enumerate(entries)]
+        texts = [truth(family, entry, index, 11) for index, entry in enumerate(entries)]
         right = judged({str(i): (answered(answers[i]), texts[i]) for i in range(SIZE)})
         assert all(verdict.score == 1 for verdict in right.values()), (family, right)
         more = [answered(answer + "\nor else") for answer in answers]
         wrong = judged({str(i): (more[i], texts[i]) for i in range(SIZE)})
-        passed = {text for text, verdict in wrong.items() if verdict.passed}
-        assert not passed or family in FORGIVING, (family, wrong)
-
-
-# Families whose scorers look for the answer and ignore text around it.
-FORGIVING = {"fraction_simplification", "kakurasu", "knights_knaves", "quantum_lock"}
+        if any(verdict.passed for verdict in wrong.values()):
+            forgiving.add(family)
+    assert forgiving == FORGIVING
