@@ -1,0 +1,1 @@
+"""The verifier `code`: programs judged by tests, in a sandbox."""

@@ -1,0 +1,241 @@
+"""One answer against its tests, in sandboxes on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import selectors
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+
+from rewards.code.sandbox import INSIDE, Bubblewrap, Limits, Rlimits, Running
+from rewards.code.truth import Asserts
+
+Local = Bubblewrap | Rlimits
+OUTPUT_BYTES = 1_000_000
+_STDERR_BYTES = 8192
+_POLL_SECONDS = 0.1
+#: What `inside/program.py` exits with.
+_COMPILE_ERROR, _MEMORY = 65, 66
+_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+
+
+@dataclass(frozen=True)
+class Result:
+    """reason: one of the verdict's. feedback: what a test or the interpreter said."""
+
+    reason: str
+    feedback: str = ""
+
+
+class _Exceeded(Exception):
+    """Time, memory or output is used up; the argument is the reason of the verdict."""
+
+
+def wire() -> ModuleType:
+    """`inside/wire.py` as a module of this process: the format of what goes in and comes out."""
+    if "rewards.code.inside.wire" not in sys.modules:
+        # The scripts import each other by bare names, which must not become ours.
+        held = {name: sys.modules.pop(name, None) for name in ("known", "wire")}
+        sys.path.insert(0, str(INSIDE))
+        try:
+            import wire as found  # type: ignore[import-not-found]
+
+            sys.modules["rewards.code.inside.wire"] = found
+        finally:
+            sys.path.remove(str(INSIDE))
+            for name, module in held.items():
+                sys.modules.pop(name, None)
+                if module is not None:
+                    sys.modules[name] = module
+    return sys.modules["rewards.code.inside.wire"]
+
+
+def task_of(texts: list[str], truth: Asserts) -> bytes:
+    """What the examiner is told."""
+    task = {
+        "texts": texts,
+        "prompt": truth.prompt,
+        "entry_point": truth.entry_point,
+        "wanted": list(truth.names),
+        "names": list(truth.names),
+        "modules": list(truth.modules),
+        "trusted": list(truth.trusted),
+        "tests": list(truth.tests),
+    }
+    return wire().encode(task, None)
+
+
+def program_input(texts: list[str], text: str) -> bytes:
+    """Standard input for `inside/program.py`."""
+    head = wire().encode(texts, None).hex().encode()
+    return b"%012d" % len(head) + head + text.encode("utf-8", "surrogatepass")
+
+
+def examine(sandbox: Local, texts: list[str], truth: Asserts, limits: Limits) -> Result:
+    """Run the tests in one sandbox against the program in another."""
+    deadline = time.monotonic() + limits.seconds
+    output, messages = b"", []
+    with contextlib.ExitStack() as stack:
+        guest, examiner, stream = _pair(stack, sandbox, task_of(texts, truth), limits)
+        try:
+            for part in _read(stream, deadline, guest, limits):
+                output += part
+                if len(output) > OUTPUT_BYTES:
+                    break
+        except _Exceeded as err:
+            messages = _messages(output)
+            return Result(str(err), _during(str(err), messages, truth, limits))
+        messages = _messages(output)
+        if messages and messages[-1][0] == "verdict":
+            return _result(messages[-1], guest)
+        status = examiner.status()
+    return Result("runtime_error", f"the tests could not be finished (exit status {status})")
+
+
+def run_program(sandbox: Local, texts: list[str], text: str, limits: Limits, expected: int):
+    """(result, standard output) of the program on one input; expected: bytes of output."""
+    deadline = time.monotonic() + limits.seconds
+    most = max(OUTPUT_BYTES, 2 * expected)
+    output, errors = bytearray(), os.memfd_create("stderr")
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, errors)
+        source = stack.enter_context(_file(program_input(texts, text)))
+        running, stream = _with_output(stack, sandbox, "program", limits, source, errors)
+        try:
+            for part in _read(stream, deadline, running, limits):
+                output += part
+                if len(output) > most:
+                    return Result("runtime_error", f"more than {most} bytes of output"), output
+            status = _status(running, deadline)
+        except _Exceeded as err:
+            return Result(str(err), _exceeded(str(err), limits)), output
+        said = os.pread(errors, _STDERR_BYTES, 0).decode("utf-8", "replace")
+    return _ended(status, said, limits), output
+
+
+def _ended(status: int, said: str, limits: Limits) -> Result:
+    if status == 0:
+        return Result("ok")
+    if status == _COMPILE_ERROR:
+        return Result("compile_error", said)
+    if status == _MEMORY or "MemoryError" in said[-300:]:
+        return Result("memory", _exceeded("memory", limits))
+    if status in (-24, 128 + 24):  # SIGXCPU
+        return Result("timeout", _exceeded("timeout", limits))
+    return Result("runtime_error", said.strip() or f"the program ended with status {status}")
+
+
+def _status(running: Running, deadline: float) -> int:
+    try:
+        return running.process.wait(timeout=max(0.05, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        raise _Exceeded("timeout") from None
+
+
+def _pair(stack: contextlib.ExitStack, sandbox: Local, task: bytes, limits: Limits):
+    """Start guest and examiner with a socket between them; all ends with `stack`."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        guest = sandbox.start("guest", limits, theirs.fileno(), subprocess.DEVNULL)
+        stack.callback(guest.end)
+        source = stack.enter_context(_file(task))
+        # The examiner gets more time than the program: it must live to say what happened.
+        own = Limits(limits.seconds + 5, limits.memory_mb)
+        examiner, stream = _with_output(
+            stack, sandbox, "examiner", own, source, link=ours.fileno()
+        )
+    return guest, examiner, stream
+
+
+def _with_output(
+    stack: contextlib.ExitStack,
+    sandbox: Local,
+    role: str,
+    limits: Limits,
+    source: int,
+    errors: int = subprocess.DEVNULL,
+    link: int | None = None,
+) -> tuple[Running, int]:
+    stream, end = os.pipe()
+    stack.callback(os.close, stream)
+    try:
+        running = sandbox.start(role, limits, source, end, errors, link)
+    finally:
+        os.close(end)
+    stack.callback(running.end)
+    return running, stream
+
+
+@contextlib.contextmanager
+def _file(data: bytes) -> Iterator[int]:
+    """A descriptor to read `data` from, that nobody can change."""
+    fd = os.memfd_create("input", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        with os.fdopen(os.dup(fd), "wb") as stream:
+            stream.write(data)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+        os.lseek(fd, 0, os.SEEK_SET)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _read(stream: int, deadline: float, watched: Running, limits: Limits) -> Iterator[bytes]:
+    """What comes out of the pipe until its end. Raises _Exceeded."""
+    next_look = time.monotonic() + _POLL_SECONDS
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        while True:
+            now = time.monotonic()
+            if now >= deadline:
+                raise _Exceeded("timeout")
+            if now >= next_look:
+                if watched.memory_bytes() > limits.memory_mb << 20:
+                    raise _Exceeded("memory")
+                next_look = time.monotonic() + _POLL_SECONDS
+            if selector.select(max(0.0, min(deadline, next_look) - now)):
+                part = os.read(stream, 1 << 16)
+                if not part:
+                    return
+                yield part
+
+
+def _messages(output: bytes) -> list[tuple]:
+    found, at = [], 0
+    while at + 4 <= len(output):
+        size = int.from_bytes(output[at : at + 4], "little")
+        if at + 4 + size > len(output):
+            break
+        found.append(wire().decode(output[at + 4 : at + 4 + size], None))
+        at += 4 + size
+    return found
+
+
+def _result(message: tuple, guest: Running) -> Result:
+    _, reason, feedback = message
+    if reason == "runtime_error" and "the program ended" in feedback:
+        status = guest.status()
+        if status in (-24, 128 + 24):  # SIGXCPU
+            return Result("timeout", feedback)
+        return Result(reason, f"{feedback} (exit status {status})")
+    return Result(reason, feedback)
+
+
+def _during(reason: str, messages: list[tuple], truth: Asserts, limits: Limits) -> str:
+    said = _exceeded(reason, limits)
+    if not messages:
+        return said
+    return f"{said}; the test was: {truth.tests[messages[-1][1]][1]}"
+
+
+def _exceeded(reason: str, limits: Limits) -> str:
+    if reason == "memory":
+        return f"the program took more than {limits.memory_mb} MB of memory"
+    return f"the program took more than {limits.seconds:g} s"

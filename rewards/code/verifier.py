@@ -1,0 +1,103 @@
+"""The verifier `code`: does this program do what its tests ask for?
+
+The program and the tests run in two sandboxes and speak plain data to each other, so that nothing
+in the program's reach can make a test pass but the right answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from rewards.code import cases, examination, fusion, sandbox, truth
+from rewards.code.answer import programs_of
+from rewards.code.examination import Result
+from rewards.code.sandbox import Limits
+from rewards.verdict import Verdict
+
+_OPTIONS = {"seconds", "memory_mb", "sandbox", "max_chars"}
+_SANDBOXES = ("auto", "bubblewrap", "rlimits", "fusion")
+_FEEDBACK_CHARS = 2000
+
+
+class CodeVerifier:
+    """Judges programs. One instance serves a process; it is safe to use from several threads.
+
+    Options of a call: seconds (10; for stdio, of each case), memory_mb (1024), sandbox ("auto",
+    "bubblewrap", "rlimits", "fusion"), max_chars (1,000,000). Further keys are a ValueError.
+    """
+
+    OPTIONS = frozenset(_OPTIONS)
+    #: It isolates by itself and may be called from several threads.
+    ISOLATION = "own"
+
+    def __call__(self, response: str, ground_truth: str, **extra: Any) -> Verdict:
+        """Judge one answer; waits while all slots (VERL_PI_SANDBOXES) are taken."""
+        settings = _Settings(extra)
+        asked = _asked(response, ground_truth, settings)
+        if isinstance(asked, Verdict):
+            return asked
+        with sandbox.slots():
+            started = time.monotonic()
+            result = _examine(*asked, settings)
+            seconds = time.monotonic() - started
+        feedback = result.feedback[:_FEEDBACK_CHARS]
+        if result.reason == "ok":
+            return Verdict.ok(seconds, feedback)
+        return Verdict.failed(result.reason, feedback, seconds)
+
+    def verify_batch(self, items: Sequence[tuple[str, str, Mapping[str, Any]]]) -> list[Verdict]:
+        """Judge many (response, ground_truth, options), as many at once as there are slots."""
+        if len(items) < 2:
+            return [self(response, truth_, **extra) for response, truth_, extra in items]
+        with ThreadPoolExecutor(min(len(items), sandbox.slot_count())) as pool:
+            futures = [pool.submit(self, r, t, **dict(extra)) for r, t, extra in items]
+            return [future.result() for future in futures]
+
+
+class _Settings:
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        unknown = set(options) - _OPTIONS
+        if unknown:
+            raise ValueError(
+                f"the code verifier has no option {sorted(unknown)}; it has {sorted(_OPTIONS)}"
+            )
+        seconds = float(options.get("seconds", 10.0))
+        memory_mb = int(options.get("memory_mb", 1024))
+        if not 0 < seconds < 86_400 or not 64 <= memory_mb <= 1 << 20:
+            raise ValueError(f"seconds={seconds} or memory_mb={memory_mb} (at least 64) is no limit")
+        self.limits = Limits(seconds, memory_mb)
+        self.max_chars = int(options.get("max_chars", 1_000_000))
+        self.sandbox = str(options.get("sandbox", "auto"))
+        if self.sandbox not in _SANDBOXES:
+            raise ValueError(f"sandbox={self.sandbox!r} is none of {', '.join(_SANDBOXES)}")
+
+
+def _asked(response: str, ground_truth: str, settings: _Settings):
+    """(texts, truth), or the verdict on what needs no sandbox."""
+    try:
+        wanted = truth.read(ground_truth)
+    except truth.GroundTruthError as err:
+        return Verdict.failed("verifier_error", f"the ground truth cannot be read: {err}")
+    if len(response) > settings.max_chars:
+        return Verdict.failed(
+            "malformed", f"{len(response)} characters, more than {settings.max_chars}"
+        )
+    texts = programs_of(response)
+    if not texts:
+        return Verdict.failed("no_answer", "the response contains no program")
+    return texts, wanted
+
+
+def _examine(texts: list[str], wanted: truth.Asserts | truth.Stdio, settings: _Settings) -> Result:
+    if settings.sandbox == "fusion":
+        return fusion.examine(texts, wanted, settings.limits)
+    place = sandbox.choose(settings.sandbox)
+    if isinstance(wanted, truth.Asserts):
+        return examination.examine(place, texts, wanted, settings.limits)
+    return cases.judge(
+        wanted,
+        lambda text, size: examination.run_program(place, texts, text, settings.limits, size),
+    )
