@@ -80,7 +80,7 @@ def program_input(texts: list[str], text: str) -> bytes:
 
 def examine(sandbox: Local, texts: list[str], truth: Asserts, limits: Limits) -> Result:
     """Run the tests in one sandbox against the program in another."""
-    deadline = time.monotonic() + limits.seconds
+    deadline = time.monotonic() + limits.wall_seconds
     output, messages = b"", []
     with contextlib.ExitStack() as stack:
         guest, examiner, stream = _pair(stack, sandbox, task_of(texts, truth), limits)
@@ -101,7 +101,7 @@ def examine(sandbox: Local, texts: list[str], truth: Asserts, limits: Limits) ->
 
 def run_program(sandbox: Local, texts: list[str], text: str, limits: Limits, expected: int):
     """(result, standard output) of the program on one input; expected: bytes of output."""
-    deadline = time.monotonic() + limits.seconds
+    deadline = time.monotonic() + limits.wall_seconds
     most = max(OUTPUT_BYTES, 2 * expected)
     output, errors = bytearray(), os.memfd_create("stderr")
     with contextlib.ExitStack() as stack:
@@ -147,10 +147,8 @@ def _pair(stack: contextlib.ExitStack, sandbox: Local, task: bytes, limits: Limi
         stack.callback(guest.end)
         source = stack.enter_context(_file(task))
         # The examiner gets more time than the program: it must live to say what happened.
-        own = Limits(limits.seconds + 5, limits.memory_mb)
-        examiner, stream = _with_output(
-            stack, sandbox, "examiner", own, source, link=ours.fileno()
-        )
+        own = Limits(limits.wall_seconds + 5, limits.memory_mb)
+        examiner, stream = _with_output(stack, sandbox, "examiner", own, source, link=ours.fileno())
     return guest, examiner, stream
 
 
@@ -197,8 +195,11 @@ def _read(stream: int, deadline: float, watched: Running, limits: Limits) -> Ite
             if now >= deadline:
                 raise _Exceeded("timeout")
             if now >= next_look:
-                if watched.memory_bytes() > limits.memory_mb << 20:
+                memory, cpu = watched.usage()
+                if memory > limits.memory_mb << 20:
                     raise _Exceeded("memory")
+                if cpu > limits.seconds:
+                    raise _Exceeded("timeout")
                 next_look = time.monotonic() + _POLL_SECONDS
             if selector.select(max(0.0, min(deadline, next_look) - now)):
                 part = os.read(stream, 1 << 16)

@@ -35,6 +35,7 @@ INSTALL = "apt-get install bubblewrap"
 #: Without site-packages; the environment is ours, so that hashes are the same in every run.
 PYTHON_FLAGS = ("-s", "-S", "-B")
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
+WALL_FACTOR = 2.0
 _PROCESSES = 32
 _FILE_MB = 32
 _TMP_BYTES = 64 * 1024 * 1024
@@ -43,10 +44,16 @@ _OVERFLOW_UID = 65534
 
 @dataclass(frozen=True)
 class Limits:
-    """seconds of wall-clock and of processor time; memory_mb of each process and of all."""
+    """seconds of processor time, and WALL_FACTOR times as many on the clock: a busy machine must
+    not fail an answer, a sleeping program must not hold a slot. memory_mb: of each process, and of
+    all together."""
 
     seconds: float
     memory_mb: int
+
+    @property
+    def wall_seconds(self) -> float:
+        return self.seconds * WALL_FACTOR
 
 
 @functools.cache
@@ -82,9 +89,10 @@ class Running:
             self._read_info()
         return self._first or (0 if self.folder == "" else self.process.pid)
 
-    def memory_bytes(self) -> int:
-        """Resident memory of all its processes together."""
-        return sum(_resident(pid) for pid in _beneath(self.first_pid()))
+    def usage(self) -> tuple[int, float]:
+        """(bytes of resident memory, seconds of processor time) of its living processes."""
+        used = [_used(pid) for pid in _beneath(self.first_pid())]
+        return sum(memory for memory, _ in used), sum(cpu for _, cpu in used)
 
     def end(self) -> int:
         """Kill what is left, wait until it is gone; the exit status, negative for a signal."""
@@ -257,6 +265,8 @@ def _bwrap() -> list[str]:
     if root:
         command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     for path in ("/usr", *_python_paths()):
+        for above in reversed(Path(path).parents[:-1]):  # as closed as /root is outside, otherwise
+            command += ["--perms", "0755", "--dir", str(above)]
         command += ["--ro-bind", path, path]
     for link in ("bin", "lib", "lib64", "lib32"):
         if os.path.islink(f"/{link}"):
@@ -330,11 +340,13 @@ def _beneath(pid: int) -> list[int]:
     return found
 
 
-def _resident(pid: int) -> int:
+def _used(pid: int) -> tuple[int, float]:
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return 0
+        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (OSError, IndexError):
+        return 0, 0.0
+    ticks, pages = sum(int(n) for n in stat[11:15]), int(stat[21])
+    return pages * os.sysconf("SC_PAGE_SIZE"), ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _kill_user(uid: int) -> None:
