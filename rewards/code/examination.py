@@ -8,13 +8,12 @@ import os
 import selectors
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import ModuleType
 
-from rewards.code.sandbox import INSIDE, Bubblewrap, Limits, Rlimits, Running
+from rewards.code.inside import wire
+from rewards.code.sandbox import Bubblewrap, Limits, Rlimits, Running
 from rewards.code.truth import Asserts
 
 Local = Bubblewrap | Rlimits
@@ -38,25 +37,6 @@ class _Exceeded(Exception):
     """Time, memory or output is used up; the argument is the reason of the verdict."""
 
 
-def wire() -> ModuleType:
-    """`inside/wire.py` as a module of this process: the format of what goes in and comes out."""
-    if "rewards.code.inside.wire" not in sys.modules:
-        # The scripts import each other by bare names, which must not become ours.
-        held = {name: sys.modules.pop(name, None) for name in ("known", "wire")}
-        sys.path.insert(0, str(INSIDE))
-        try:
-            import wire as found  # type: ignore[import-not-found]
-
-            sys.modules["rewards.code.inside.wire"] = found
-        finally:
-            sys.path.remove(str(INSIDE))
-            for name, module in held.items():
-                sys.modules.pop(name, None)
-                if module is not None:
-                    sys.modules[name] = module
-    return sys.modules["rewards.code.inside.wire"]
-
-
 def task_of(texts: list[str], truth: Asserts) -> bytes:
     """What the examiner is told."""
     task = {
@@ -69,12 +49,12 @@ def task_of(texts: list[str], truth: Asserts) -> bytes:
         "trusted": list(truth.trusted),
         "tests": list(truth.tests),
     }
-    return wire().encode(task, None)
+    return wire.encode(task, None)
 
 
 def program_input(texts: list[str], text: str) -> bytes:
     """Standard input for `inside/program.py`."""
-    head = wire().encode(texts, None).hex().encode()
+    head = wire.encode(texts, None).hex().encode()
     return b"%012d" % len(head) + head + text.encode("utf-8", "surrogatepass")
 
 
@@ -214,7 +194,7 @@ def _messages(output: bytes) -> list[tuple]:
         size = int.from_bytes(output[at : at + 4], "little")
         if at + 4 + size > len(output):
             break
-        found.append(wire().decode(output[at + 4 : at + 4 + size], None))
+        found.append(wire.decode(output[at + 4 : at + 4 + size], None))
         at += 4 + size
     return found
 

@@ -37,6 +37,7 @@ PYTHON_FLAGS = ("-s", "-S", "-B")
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
 WALL_FACTOR = 2.0
 _PROCESSES = 32
+_INSIDE = "/opt/inside"
 _FILE_MB = 32
 _TMP_BYTES = 64 * 1024 * 1024
 _OVERFLOW_UID = 65534
@@ -155,7 +156,7 @@ class Bubblewrap:
         ours, theirs = os.pipe()
         uid = _fresh_uid() if os.geteuid() == 0 else 0
         arguments = [role, _limits_text(uid, limits, self.flags), *([str(link)] if link else [])]
-        command = [*_bwrap(), "--info-fd", str(theirs), "--", *_python("/inside"), *arguments]
+        command = [*_bwrap(), "--info-fd", str(theirs), "--", *_python(_INSIDE), *arguments]
         try:
             process = subprocess.Popen(
                 command,
@@ -231,7 +232,7 @@ def bubblewrap_missing() -> str:
         return f"it is not installed: {INSTALL}"
     try:
         said = subprocess.run(
-            [*_bwrap(), "--", *_python("/inside")[:-1], "-c", "print('here')"],
+            [*_bwrap(), "--", *_python(_INSIDE)[:-1], "-c", "print('here')"],
             capture_output=True,
             timeout=60,
             env={},
@@ -275,7 +276,7 @@ def _bwrap() -> list[str]:
             command += ["--ro-bind", f"/{link}", f"/{link}"]
     command += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
     _compile_inside()
-    command += ["--ro-bind", str(INSIDE), "/inside", "--proc", "/proc", "--dev", "/dev"]
+    command += ["--ro-bind", str(INSIDE), _INSIDE, "--proc", "/proc", "--dev", "/dev"]
     for path in ("/tmp", "/dev/shm"):
         command += ["--perms", "1777", "--size", str(_TMP_BYTES), "--tmpfs", path]
     command += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp", "--clearenv"]

@@ -1,5 +1,5 @@
-"""What runs in the sandbox: scripts of their own, started with this folder as their only path.
+"""What runs in the sandbox: `start.py` with one of the roles `guest`, `examiner`, `program`.
 
-They import each other by bare names and the standard library alone, as little of it as will do,
-since every answer pays for it. `start.py` runs one of `guest`, `examiner`, `program`.
+These files are all of this package that is seen there, so they import each other and the standard
+library, as little of it as will do: every answer pays for it.
 """

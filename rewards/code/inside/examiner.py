@@ -10,9 +10,7 @@ import builtins
 import os
 import sys
 
-import confine
-import link
-import wire
+from . import confine, link, wire
 
 _SHOWN = 400
 
@@ -108,10 +106,13 @@ def _write_back(args, changed) -> None:
         raise GuestError("the program broke the protocol")
     for at, value in changed.items():
         mine = args[at] if type(at) is int and 0 <= at < len(args) else None
-        if type(mine) is not type(value) or type(mine) not in (list, dict, set):
+        if type(mine) is list and type(value) is list:
+            mine[:] = value
+        elif type(mine) is type(value) and (type(mine) is dict or type(mine) is set):
+            mine.clear()
+            mine.update(value)
+        else:
             raise GuestError("the program broke the protocol")
-        mine.clear()
-        mine.extend(value) if type(mine) is list else mine.update(value)
 
 
 class Examiner:

@@ -10,10 +10,7 @@ import builtins
 import os
 import sys
 
-import choose
-import confine
-import link
-import wire
+from . import choose, confine, link, wire
 
 _MODULE = type(sys)
 
@@ -126,7 +123,6 @@ def main(arguments: list[str]) -> None:
         os.dup2(nothing, other)
     os.closerange(max(fd, nothing) + 1, 256)
     os.close(nothing)
-    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
     builtins.exit = builtins.quit = sys.exit  # type: ignore[attr-defined]  # `site` is not loaded
     guest = Guest(fd)
     confine.confine(arguments[0])

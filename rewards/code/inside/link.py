@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-import wire
+from . import wire
 
 
 class ClosedError(Exception):

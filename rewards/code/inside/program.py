@@ -11,9 +11,7 @@ import builtins
 import os
 import sys
 
-import choose
-import confine
-import wire
+from . import choose, confine, wire
 
 #: Exit codes for what happened before or instead of the program's own end.
 COMPILE_ERROR, MEMORY, EXCEPTION = 65, 66, 1
@@ -24,7 +22,6 @@ def main(arguments: list[str]) -> None:
     size = int(_exactly(12))
     texts = wire.decode(bytes.fromhex(_exactly(size).decode()), None)
     os.closerange(3, 256)
-    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
     sys.argv[:] = ["program.py"]
     builtins.exit = builtins.quit = sys.exit  # type: ignore[attr-defined]  # `site` is not loaded
     confine.confine(arguments[0])

@@ -10,7 +10,11 @@ from __future__ import annotations
 
 import builtins
 
-import known
+from . import known
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any  # slow to import, and never needed when this runs
 
 MAX_FRAME = 32 * 1024 * 1024
 MAX_DEPTH = 300
@@ -41,7 +45,7 @@ def encode(value, refer) -> bytes:
     return b"".join(out)
 
 
-def decode(data: bytes, resolve):
+def decode(data: bytes, resolve) -> Any:
     """The value in `data`; `resolve(Ref) -> object` finds what is not plain data."""
     try:
         value, end = _take(data, 0, resolve, 0)
