@@ -20,7 +20,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import threading
 import time
@@ -296,8 +295,9 @@ def _python(inside: str) -> list[str]:
 
 def _python_paths() -> list[str]:
     """The interpreter and its libraries, as far as they lie outside /usr."""
+    dynamic = [path for path in sys.path if path.endswith("/lib-dynload")]
     wanted = [_executable(), os.path.join(sys.base_prefix, "lib")]
-    wanted += [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
+    wanted += [os.path.dirname(os.__file__), *dynamic]
     found: list[str] = []
     for path in (p for p in wanted if p and os.path.exists(p)):
         if not any(Path(path).is_relative_to(held) for held in ["/usr", *found]):

@@ -1,0 +1,96 @@
+"""No program passes without being right, hangs, or leaves anything behind."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from hostile_programs import (
+    FORGERIES,
+    HARMS,
+    HONEST,
+    HONEST_IO,
+    MARK,
+    PROBE,
+    PROBES,
+    PROGRAM,
+    TASK,
+    truth_of,
+)
+
+import rewards
+from rewards.code.sandbox import bubblewrap_missing
+
+SHORT = {"seconds": 0.5, "memory_mb": 256}
+needs_bubblewrap = pytest.mark.skipif(bool(bubblewrap_missing()), reason=bubblewrap_missing())
+
+
+@pytest.fixture
+def nothing_left():
+    """Fails if processes or files of the programs are there afterwards."""
+    before = _processes()
+    folders = set(Path("/tmp").glob("verl-pi-code-*"))
+    yield
+    deadline = time.monotonic() + 5
+    while (left := _processes() - before) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left, [psutil.Process(pid).cmdline() for pid in left if psutil.pid_exists(pid)]
+    assert set(Path("/tmp").glob("verl-pi-code-*")) <= folders
+    places = ("/", "/tmp", "/dev/shm", "/var/tmp", "/usr", "/opt", "/root", "/home", "/etc", ".")
+    assert not [p for place in places for p in _marked(place)]
+
+
+def _processes() -> set[int]:
+    """Sandboxes, and whatever runs as a user that nobody has."""
+    found = set()
+    for process in psutil.process_iter(["name", "uids", "ppid"]):
+        uids = process.info["uids"]
+        if (uids and uids.real >= 1 << 20) or (
+            process.info["name"] == "bwrap" and process.info["ppid"] == os.getpid()
+        ):
+            found.add(process.pid)
+    return found
+
+
+def _marked(place: str) -> list[str]:
+    try:
+        return [name for name in os.listdir(place) if MARK in name]
+    except OSError:
+        return []
+
+
+def _judge(programs: dict[str, str], **options) -> dict[str, rewards.Verdict]:
+    items = [
+        ("code", text, truth_of(name), {**SHORT, **options}) for name, text in programs.items()
+    ]
+    return dict(zip(programs, rewards.verify_batch(items), strict=True))
+
+
+def _honest_ones_pass(**options) -> None:
+    items = [("code", HONEST, TASK, options), ("code", HONEST_IO, PROGRAM, options)]
+    assert [v.reason for v in rewards.verify_batch(items)] == ["ok", "ok"]
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(FORGERIES) + len(HARMS) >= 120
+    assert not set(FORGERIES) & set(HARMS)
+
+
+@needs_bubblewrap
+@pytest.mark.parametrize("programs", [FORGERIES, HARMS], ids=["forgeries", "harms"])
+def test_none_passes_none_hangs_none_stays(programs, nothing_left) -> None:
+    verdicts = _judge(programs, sandbox="bubblewrap")
+    assert [name for name, v in verdicts.items() if v.passed] == []
+    assert [name for name, v in verdicts.items() if v.reason == "verifier_error"] == []
+    assert [(name, v.seconds) for name, v in verdicts.items() if v.seconds > 10] == []
+    _honest_ones_pass(sandbox="bubblewrap")
+
+
+@needs_bubblewrap
+def test_the_sandbox_has_no_hole() -> None:
+    items = [("code", text, PROBE, {"sandbox": "bubblewrap"}) for text in PROBES.values()]
+    verdicts = dict(zip(PROBES, rewards.verify_batch(items), strict=True))
+    assert {name: v.feedback for name, v in verdicts.items() if not v.passed} == {}
