@@ -14,7 +14,7 @@ _MAX_FENCES = 64
 
 def programs_of(response: str) -> list[str]:
     """Candidate texts in the response's order, empty if there is none."""
-    text = response.rpartition("</think>")[2]
+    text = response.rpartition("</think>")[2].lstrip("\ufeff")
     fences = _fences(text)[-_MAX_FENCES:]
     marked = [body for mark, body in fences if mark in _PYTHON]
     bare = [body for mark, body in fences if not mark]

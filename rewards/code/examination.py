@@ -17,7 +17,7 @@ from rewards.code.sandbox import Bubblewrap, Limits, Rlimits, Running
 from rewards.code.truth import Asserts
 
 Local = Bubblewrap | Rlimits
-OUTPUT_BYTES = 1_000_000
+_OUTPUT_BYTES = 1_000_000
 _STDERR_BYTES = 8192
 _POLL_SECONDS = 0.1
 #: What `inside/program.py` exits with.
@@ -61,28 +61,24 @@ def program_input(texts: list[str], text: str) -> bytes:
 def examine(sandbox: Local, texts: list[str], truth: Asserts, limits: Limits) -> Result:
     """Run the tests in one sandbox against the program in another."""
     deadline = time.monotonic() + limits.wall_seconds
-    output, messages = b"", []
+    at = ""
     with contextlib.ExitStack() as stack:
         guest, examiner, stream = _pair(stack, sandbox, task_of(texts, truth), limits)
         try:
-            for part in _read(stream, deadline, guest, limits):
-                output += part
-                if len(output) > OUTPUT_BYTES:
-                    break
+            for message in _messages(_read(stream, deadline, guest, limits)):
+                if message[0] == "verdict":
+                    return _result(message, guest)
+                at = f"; the test was: {truth.tests[message[1]][1]}"
         except _Exceeded as err:
-            messages = _messages(output)
-            return Result(str(err), _during(str(err), messages, truth, limits))
-        messages = _messages(output)
-        if messages and messages[-1][0] == "verdict":
-            return _result(messages[-1], guest)
+            return Result(str(err), exceeded(str(err), limits) + at)
         status = examiner.status()
-    return Result("runtime_error", f"the tests could not be finished (exit status {status})")
+    return Result("runtime_error", f"the tests could not be finished (exit status {status}){at}")
 
 
 def run_program(sandbox: Local, texts: list[str], text: str, limits: Limits, expected: int):
     """(result, standard output) of the program on one input; expected: bytes of output."""
     deadline = time.monotonic() + limits.wall_seconds
-    most = max(OUTPUT_BYTES, 2 * expected)
+    most = most_output(expected)
     output, errors = bytearray(), os.memfd_create("stderr")
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, errors)
@@ -95,20 +91,26 @@ def run_program(sandbox: Local, texts: list[str], text: str, limits: Limits, exp
                     return Result("runtime_error", f"more than {most} bytes of output"), output
             status = _status(running, deadline)
         except _Exceeded as err:
-            return Result(str(err), _exceeded(str(err), limits)), output
+            return Result(str(err), exceeded(str(err), limits)), output
         said = os.pread(errors, _STDERR_BYTES, 0).decode("utf-8", "replace")
-    return _ended(status, said, limits), output
+    return ended(status, said, limits), output
 
 
-def _ended(status: int, said: str, limits: Limits) -> Result:
+def most_output(expected: int) -> int:
+    """Bytes of output after which a program is ended, for an expected number of them."""
+    return max(_OUTPUT_BYTES, 2 * expected)
+
+
+def ended(status: int, said: str, limits: Limits) -> Result:
+    """What a program's exit status and its standard error say."""
     if status == 0:
         return Result("ok")
     if status == _COMPILE_ERROR:
-        return Result("compile_error", said)
+        return Result("compile_error", said or "it does not compile")
     if status == _MEMORY or "MemoryError" in said[-300:]:
-        return Result("memory", _exceeded("memory", limits))
+        return Result("memory", exceeded("memory", limits))
     if status in (-24, 128 + 24):  # SIGXCPU
-        return Result("timeout", _exceeded("timeout", limits))
+        return Result("timeout", exceeded("timeout", limits))
     return Result("runtime_error", said.strip() or f"the program ended with status {status}")
 
 
@@ -188,15 +190,14 @@ def _read(stream: int, deadline: float, watched: Running, limits: Limits) -> Ite
                 yield part
 
 
-def _messages(output: bytes) -> list[tuple]:
-    found, at = [], 0
-    while at + 4 <= len(output):
-        size = int.from_bytes(output[at : at + 4], "little")
-        if at + 4 + size > len(output):
-            break
-        found.append(wire.decode(output[at + 4 : at + 4 + size], None))
-        at += 4 + size
-    return found
+def _messages(parts: Iterator[bytes]) -> Iterator[tuple]:
+    """What the examiner tells, as it comes."""
+    held = b""
+    for part in parts:
+        held += part
+        while len(held) >= 4 and len(held) >= (end := 4 + int.from_bytes(held[:4], "little")):
+            yield wire.decode(held[4:end], None)
+            held = held[end:]
 
 
 def _result(message: tuple, guest: Running) -> Result:
@@ -209,14 +210,8 @@ def _result(message: tuple, guest: Running) -> Result:
     return Result(reason, feedback)
 
 
-def _during(reason: str, messages: list[tuple], truth: Asserts, limits: Limits) -> str:
-    said = _exceeded(reason, limits)
-    if not messages:
-        return said
-    return f"{said}; the test was: {truth.tests[messages[-1][1]][1]}"
-
-
-def _exceeded(reason: str, limits: Limits) -> str:
+def exceeded(reason: str, limits: Limits) -> str:
+    """The feedback on a limit that was reached."""
     if reason == "memory":
         return f"the program took more than {limits.memory_mb} MB of memory"
     return f"the program took more than {limits.seconds:g} s"

@@ -34,7 +34,7 @@ INSTALL = "apt-get install bubblewrap"
 #: Without site-packages; the environment is ours, so that hashes are the same in every run.
 PYTHON_FLAGS = ("-s", "-S", "-B")
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
-WALL_FACTOR = 2.0
+WALL_FACTOR = 4.0
 _PROCESSES = 32
 _INSIDE = "/opt/inside"
 _FILE_MB = 32

@@ -85,7 +85,7 @@ def test_none_passes_none_hangs_none_stays(programs, nothing_left) -> None:
     verdicts = _judge(programs, sandbox="bubblewrap")
     assert [name for name, v in verdicts.items() if v.passed] == []
     assert [name for name, v in verdicts.items() if v.reason == "verifier_error"] == []
-    assert [(name, v.seconds) for name, v in verdicts.items() if v.seconds > 10] == []
+    assert [(name, v.seconds) for name, v in verdicts.items() if v.seconds > 30] == []
     _honest_ones_pass(sandbox="bubblewrap")
 
 

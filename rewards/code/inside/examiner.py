@@ -116,9 +116,10 @@ def _write_back(args, changed) -> None:
 
 
 class Examiner:
-    """Carries one answer through one set of tests."""
+    """Carries one answer through one set of tests. tell: takes a message on how far it is."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, tell) -> None:
+        self._tell = tell
         self._link = link.Link(fd, b"e", self._handle, lambda ref: Remote(ref, self))
         self._names = {
             "__name__": "tests",
@@ -149,8 +150,15 @@ class Examiner:
         except Exception as err:
             return ("error", ["RuntimeError"], "", f"{type(err).__name__}: {err}"[:500])
 
-    def run(self, task: dict) -> tuple[str, str]:
-        """(reason, feedback) for the task."""
+    def judge(self, task: dict) -> tuple[str, str]:
+        """(reason, feedback) for the task, whatever happens."""
+        try:
+            reason, feedback = self._judge(task)
+        except BaseException as err:
+            reason, feedback = "runtime_error", f"{type(err).__name__}: {err}"
+        return reason, feedback[:4000]
+
+    def _judge(self, task: dict) -> tuple[str, str]:
         try:
             self.use("load", task["texts"], task["prompt"], task["entry_point"], task["wanted"])
         except RemoteError as err:
@@ -159,7 +167,10 @@ class Examiner:
             return "runtime_error", str(err)
         for source in task["trusted"]:
             exec(compile(source, "<prompt>", "exec"), self._names)
-        self._fetch(task)
+        try:
+            self._fetch(task)
+        except (RemoteError, GuestError) as err:
+            return "runtime_error", str(err)
         return self._run_tests(task["tests"])
 
     def _fetch(self, task: dict) -> None:
@@ -176,7 +187,7 @@ class Examiner:
 
     def _run_tests(self, tests: list) -> tuple[str, str]:
         for number, (source, shown) in enumerate(tests):
-            tell(("at", number, ""))
+            self._tell(("at", number, ""))
             try:
                 exec(compile(source, "<tests>", "exec"), self._names)
             except FailedError as err:
@@ -244,28 +255,19 @@ def _repr(value) -> str:
     return text if len(text) <= _SHOWN else text[:_SHOWN] + " …"
 
 
-def tell(message: tuple) -> None:
-    """One message to whoever started the examination."""
-    data = wire.encode(message, None)
-    os.write(_out, len(data).to_bytes(4, "little") + data)
-
-
-_out = 1
-
-
 def main(arguments: list[str]) -> None:
     """arguments: the limits, the conversation's descriptor. The task is on standard input."""
-    global _out
-    _out = os.dup(1)
+    out = os.dup(1)
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 1)  # what the tests print
+
+    def tell(message: tuple) -> None:
+        data = wire.encode(message, None)
+        os.write(out, len(data).to_bytes(4, "little") + data)
+
     with open(0, "rb", closefd=False) as stream:
         task = wire.decode(stream.read(), None)
-    examiner = Examiner(int(arguments[1]))
+    examiner = Examiner(int(arguments[1]), tell)
     confine.confine(arguments[0])
-    try:
-        reason, feedback = examiner.run(task)
-    except BaseException as err:
-        reason, feedback = "runtime_error", f"{type(err).__name__}: {err}"
-    tell(("verdict", reason, feedback[:4000]))
+    tell(("verdict", *examiner.judge(task)))
     os._exit(0)

@@ -115,16 +115,20 @@ def _containers(args) -> dict[int, str]:
     return {at: repr(a) for at, a in enumerate(args) if type(a) in (list, dict, set)}
 
 
-def main(arguments: list[str]) -> None:
-    """arguments: the limits. The conversation is on descriptor 0."""
-    fd = os.dup(0)
+def serve(fd: int, limits: str) -> None:
+    """Answer on `fd` until the other end is gone; then this process ends."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for other in (0, 1, 2):
         os.dup2(nothing, other)
-    os.closerange(max(fd, nothing) + 1, 256)
-    os.close(nothing)
-    builtins.exit = builtins.quit = sys.exit  # type: ignore[attr-defined]  # `site` is not loaded
+    os.closerange(3, fd)
+    os.closerange(fd + 1, 256)
+    builtins.exit = builtins.quit = sys.exit  # type: ignore[attr-defined]  # as `site` has them
     guest = Guest(fd)
-    confine.confine(arguments[0])
+    confine.confine(limits)
     guest.serve()
     os._exit(0)
+
+
+def main(arguments: list[str]) -> None:
+    """arguments: the limits. The conversation is on descriptor 0."""
+    serve(os.dup(0), arguments[0])

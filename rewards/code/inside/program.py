@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> None:
     texts = wire.decode(bytes.fromhex(_exactly(size).decode()), None)
     os.closerange(3, 256)
     sys.argv[:] = ["program.py"]
-    builtins.exit = builtins.quit = sys.exit  # type: ignore[attr-defined]  # `site` is not loaded
+    builtins.exit = builtins.quit = sys.exit  # type: ignore[attr-defined]  # as `site` has them
     confine.confine(arguments[0])
     try:
         code = choose.choose(texts, "", "", [])
