@@ -63,7 +63,9 @@ FORGERIES = {
     "coroutine": "async def f(n): return 3 * n",
     "name_deleted": "f = 1\ndel f",
     "name_is_number": "f = 11",
-    "builtins_assert_patch": "import builtins\nbuiltins.AssertionError = Warning\ndef f(n): return 0",
+    "builtins_assert_patch": (
+        "import builtins\nbuiltins.AssertionError = Warning\ndef f(n): return 0"
+    ),
     "builtins_eq_patch": (
         "import builtins, operator\noperator.eq = lambda a, b: True\n"
         "builtins.all = builtins.any = lambda x: True\ndef f(n): return 0"
@@ -100,7 +102,8 @@ FORGERIES = {
     "memory_hunt": (
         "import re\ndef f(n):\n data = b''\n for line in open('/proc/self/maps'):\n"
         "  a, b = (int(x, 16) for x in line.split()[0].split('-'))\n  try:\n"
-        "   with open('/proc/self/mem', 'rb') as m: m.seek(a); data += m.read(min(b - a, 1 << 22))\n"
+        "   with open('/proc/self/mem', 'rb') as m:\n    m.seek(a)\n"
+        "    data += m.read(min(b - a, 1 << 22))\n"
         "  except Exception: pass\n"
         " found = re.search(rb'assert f\\(' + str(n).encode() + rb'\\) == (\\d+)', data)\n"
         " return int(found.group(1)) if found else 0"
@@ -114,9 +117,9 @@ FORGERIES = {
         "  except OSError: continue\n  if b'3071' in t: return 3071 if n == 10 else 11\n return 0"
     ),
     "file_hunt": (
-        "import os\ndef f(n):\n for top in ('/tmp', '/opt', '/home', '/root', '/var', '/dev/shm'):\n"
-        "  for d, _, names in os.walk(top):\n   for name in names:\n    try: t = open(d + '/' + name,"
-        " 'rb').read(1 << 20)\n    except OSError: continue\n"
+        "import os\ndef f(n):\n for top in ('/tmp', '/opt', '/home', '/var', '/dev/shm'):\n"
+        "  for d, _, names in os.walk(top):\n   for name in names:\n    try: t = open("
+        "d + '/' + name, 'rb').read(1 << 20)\n    except OSError: continue\n"
         "    if b'== 3071' in t: return 3071 if n == 10 else 11\n return 0"
     ),
     "environ_hunt": (
@@ -164,8 +167,8 @@ FORGERIES = {
         "  except OSError: pass\n return 0"
     ),
     "link_huge_frame": (
-        "import os\ndef f(n):\n for fd in range(64):\n  try: os.write(fd, b'\\xff\\xff\\xff\\x7f')\n"
-        "  except OSError: pass\n return 0"
+        "import os\ndef f(n):\n for fd in range(64):\n"
+        "  try: os.write(fd, b'\\xff\\xff\\xff\\x7f')\n  except OSError: pass\n return 0"
     ),
     "link_deep_frame": (
         "import os\nd = b'l\\1\\0\\0\\0' * 100000 + b'N'\ndef f(n):\n for fd in range(3, 64):\n"
@@ -211,8 +214,7 @@ FORGERIES = {
         "def f(n): return 0"
     ),
     "json_marshal_patched": (
-        "import json, marshal, pickle\njson.loads = marshal.loads = pickle.loads = lambda *a: True\n"
-        "def f(n): return 0"
+        "import json, marshal\njson.loads = marshal.loads = lambda *a: True\ndef f(n): return 0"
     ),
     "stdout_replaced": "import sys\nsys.stdout = open('/dev/null', 'w')\ndef f(n): print('ok')",
     "prints_verdict": "print('ok')\nprint('Verdict(passed=True)')\nprint('1 passed')\ndef f(n): 0",
@@ -313,9 +315,9 @@ HARMS = {
     "big_file": f"s = open('/tmp/{MARK}', 'wb')\nwhile True: s.write(bytes(1 << 20))",
     "sparse_file": f"s = open('/tmp/{MARK}', 'wb')\ns.truncate(1 << 40)\ndef f(n): return 0",
     "write_everywhere": (
-        "for d in ('/', '/usr', '/usr/bin', '/opt', '/opt/inside', '/root', '/home', '/etc', '/var/tmp',"
-        f" '/dev', '/proc', '/tmp', '/dev/shm', '.'):\n try: open(d + '/{MARK}', 'w').write('x')\n"
-        " except OSError: pass\ndef f(n): return 0"
+        "for d in ('/', '/usr', '/usr/bin', '/opt', '/opt/inside', '/root', '/home', '/etc',"
+        f" '/var/tmp', '/dev', '/proc', '/tmp', '/dev/shm', '.'):\n"
+        f" try: open(d + '/{MARK}', 'w').write('x')\n except OSError: pass\ndef f(n): return 0"
     ),
     "delete_everything": (
         "import shutil\nfor d in ('/tmp', '/home', '/root', '/opt', '/usr/local', '/var'):\n"
@@ -329,7 +331,9 @@ HARMS = {
         f"import os\nos.symlink('/etc/shadow', '/tmp/{MARK}')\ndef f(n): return open('/tmp/{MARK}')"
     ),
     "fork_bomb": "import os\nwhile True:\n try: os.fork()\n except OSError: pass",
-    "fork_bomb_in_call": "import os\ndef f(n):\n while True:\n  try: os.fork()\n  except OSError: pass",
+    "fork_bomb_in_call": (
+        "import os\ndef f(n):\n while True:\n  try: os.fork()\n  except OSError: pass"
+    ),
     "fork_bomb_setsid": (
         "import os\nwhile True:\n try:\n  if os.fork() == 0: os.setsid()\n except OSError: pass"
     ),
@@ -339,7 +343,7 @@ HARMS = {
     ),
     "thread_bomb": (
         "import threading, time\nwhile True:\n"
-        " try: threading.Thread(target=time.sleep, args=(1000,)).start()\n except RuntimeError: pass"
+        " try: threading.Thread(target=time.sleep, args=(999,)).start()\n except RuntimeError: 0"
     ),
     "endless_thread": (
         "import threading\ndef t():\n while True: pass\nthreading.Thread(target=t).start()\n"
@@ -414,8 +418,10 @@ HARMS = {
     "link_silent": "import os, time\ndef f(n):\n os.closerange(0, 2)\n time.sleep(1000)",
     "recursive_import": "import sys\nwhile True:\n sys.modules.clear()\n import os",
     "exec_loop": "def f(n):\n while True: exec('x = 1')",
-    "compile_bomb": "exec('(' * 50 + 'x' + ')' * 50 + '\\n')\nexec('a=' * 100000 + '1')\ndef f(n): 0",
-    "gc_off_cycles": "import gc\ngc.disable()\ndef f(n):\n while 1:\n  a = [0] * 10000\n  a.append(a)",
+    "compile_bomb": "exec('a=' * 100000 + '1')\ndef f(n): return 0",
+    "gc_off_cycles": (
+        "import gc\ngc.disable()\ndef f(n):\n while 1:\n  a = [0] * 10000\n  a.append(a)"
+    ),
     "huge_output_io": "while True: print('x' * 10000)",
     "output_then_hang_io": "print(3071, flush=True)\nwhile True: pass",
     "output_and_daemon_io": (
@@ -440,9 +446,8 @@ PROBES = {
     "home": _TRY.format("open('/home/x', 'w')", "OSError"),
     "homes_listed": "import os\nprint('broken' if os.path.exists('/home') else 'held')",
     "root_listed": (
-        "import os\nseen = set(os.listdir('/root')) if os.path.exists('/root') else set()\n"
-        "print('held' if all(n == '.pyenv' for n in seen) or not seen - set(os.sys.prefix.split('/'))"
-        " else 'broken')"
+        "import os, sys\nseen = set(os.listdir('/root')) if os.path.exists('/root') else set()\n"
+        "print('broken' if seen - set(sys.prefix.split('/')) else 'held')"
     ),
     "not_root": "import os\nprint('held' if os.getuid() and os.geteuid() else 'broken')",
     "setuid": _TRY.format("import os; os.setuid(0)", "OSError"),
@@ -451,8 +456,8 @@ PROBES = {
     "mknod": _TRY.format("import os; os.mknod('/tmp/x', 0o60600, os.makedev(8, 0))", "OSError"),
     "chown": _TRY.format("import os; open('/tmp/x', 'w'); os.chown('/tmp/x', 0, 0)", "OSError"),
     "capabilities": (
-        "t = open('/proc/self/status').read()\n"
-        "print('held' if 'CapEff:\\t0000000000000000' in t and 'NoNewPrivs:\\t1' in t else 'broken')"
+        "t = open('/proc/self/status').read()\nnone = 'CapEff:\\t0000000000000000'\n"
+        "print('held' if none in t and 'NoNewPrivs:\\t1' in t else 'broken')"
     ),
     "few_processes": (
         "import os\nn = sum(p.isdigit() for p in os.listdir('/proc'))\n"
@@ -499,8 +504,8 @@ PROBES = {
         " '/run/user', '/var/lib')) else 'held')"
     ),
     "device_nodes": (
-        "import os\nprint('broken' if {'kmsg', 'mem', 'sda', 'vda', 'kvm'} & set(os.listdir('/dev'))"
-        " else 'held')"
+        "import os\nseen = set(os.listdir('/dev'))\n"
+        "print('broken' if {'kmsg', 'mem', 'sda', 'vda', 'kvm'} & seen else 'held')"
     ),
     "no_sys": "import os\nprint('broken' if os.path.exists('/sys/kernel') else 'held')",
     "sysctl": _TRY.format("open('/proc/sys/kernel/core_pattern', 'w')", "OSError"),

@@ -24,7 +24,7 @@ from hostile_programs import (
 import rewards
 from rewards.code.sandbox import bubblewrap_missing
 
-SHORT = {"seconds": 0.5, "memory_mb": 256}
+SHORT = {"seconds": 0.3, "memory_mb": 256}
 needs_bubblewrap = pytest.mark.skipif(bool(bubblewrap_missing()), reason=bubblewrap_missing())
 
 
@@ -94,3 +94,36 @@ def test_the_sandbox_has_no_hole() -> None:
     items = [("code", text, PROBE, {"sandbox": "bubblewrap"}) for text in PROBES.values()]
     verdicts = dict(zip(PROBES, rewards.verify_batch(items), strict=True))
     assert {name: v.feedback for name, v in verdicts.items() if not v.passed} == {}
+
+
+#: What limits alone do not hold: files that everyone may write, and as another user than root
+#: processes that leave their session. The rest of HARMS would only show the same limits again.
+WITH_LIMITS_ALONE = (
+    "loop_at_load",
+    "sleep",
+    "power_tower",
+    "ten_gigabytes",
+    "growing_list",
+    "big_file",
+    "fork_bomb",
+    "fork_bomb_setsid",
+    "thread_bomb",
+    "daemon_double_fork",
+    "daemon_then_exit",
+    "ignores_signals",
+    "stops_itself",
+    "kill_all",
+    "raise_limits",
+    "socket_connect",
+    "huge_output_io",
+    "holds_stdout_io",
+)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may run programs as another user")
+def test_limits_alone_hold_what_they_can(nothing_left) -> None:
+    names = [*FORGERIES, *WITH_LIMITS_ALONE]
+    verdicts = _judge({n: {**FORGERIES, **HARMS}[n] for n in names}, sandbox="rlimits")
+    assert [name for name, v in verdicts.items() if v.passed] == []
+    assert [(name, v.seconds) for name, v in verdicts.items() if v.seconds > 30] == []
+    _honest_ones_pass(sandbox="rlimits")

@@ -1,0 +1,250 @@
+"""The verifier `code` on small tasks of our own: right answers, each way to be wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import rewards
+from rewards.code import sandbox
+from rewards.code.inside import wire
+from rewards.code.sandbox import bubblewrap_missing
+
+needs_bubblewrap = pytest.mark.skipif(bool(bubblewrap_missing()), reason=bubblewrap_missing())
+ADD = json.dumps({"kind": "asserts", "tests": ["assert add(1, 2) == 3", "assert add(2, 2) == 4"]})
+RIGHT = "def add(a, b):\n    return a + b\n"
+PROMPT = (
+    "from typing import List\n\n\ndef shift(n: int) -> int:\n    return n + 1\n\n\n"
+    'def total(xs: List[int]) -> int:\n    """The sum of xs, each shifted."""\n'
+)
+CHECK = "def check(candidate):\n    assert candidate([1, 2]) == 5\n    assert candidate([]) == 0\n"
+HUMANEVAL = json.dumps(
+    {"kind": "humaneval", "prompt": PROMPT, "test": CHECK, "entry_point": "total"}
+)
+BODY = "    return sum(shift(x) for x in xs)\n"
+SQUARE = json.dumps(
+    {"kind": "stdio", "cases": [{"input": "3\n", "output": "9\n"}, {"input": "4", "output": "16"}]}
+)
+
+
+def _judge(response: str, truth: str = ADD, **options) -> rewards.Verdict:
+    return rewards.verify("code", response, truth, **options)
+
+
+def _asserts(*tests: str, **more: str) -> str:
+    return json.dumps({"kind": "asserts", "tests": list(tests), **more})
+
+
+@pytest.mark.parametrize("place", ["bubblewrap", "rlimits"])
+def test_right_answers_pass(place: str) -> None:
+    if place == "bubblewrap" and bubblewrap_missing():
+        pytest.skip(bubblewrap_missing())
+    answers = [
+        ("code", RIGHT, ADD, {"sandbox": place}),
+        ("code", BODY, HUMANEVAL, {"sandbox": place}),
+        ("code", "n = int(input())\nprint(n * n)", SQUARE, {"sandbox": place}),
+    ]
+    assert [v.reason for v in rewards.verify_batch(answers)] == ["ok"] * 3
+
+
+@pytest.mark.parametrize(
+    ("response", "reason", "said"),
+    [
+        (
+            "def add(a, b): return a - b",
+            "wrong_answer",
+            "== 3\nexpected: 3\ngot:      -1",
+        ),
+        ("def add(a, b): return 3", "wrong_answer", "add(2, 2) == 4"),
+        ("def add(a, b) return a", "compile_error", "line 1: SyntaxError"),
+        ("def add(a, b):\n    return a + c", "runtime_error", "line 2, in add: NameError"),
+        ("import os\nos._exit(0)", "runtime_error", "ended before the tests were over"),
+        ("def add(a, b):\n    return bytearray(10 << 30)", "memory", "line 2, in add"),
+        ("def sub(a, b): return a - b", "runtime_error", "'add' is not defined"),
+        ("", "no_answer", "no program"),
+        ("```json\n{}\n```", "no_answer", "no program"),
+    ],
+)
+def test_each_way_to_be_wrong_has_its_reason(response: str, reason: str, said: str) -> None:
+    verdict = _judge(response)
+    assert (verdict.reason, verdict.score) == (reason, 0.0)
+    assert said in verdict.feedback and len(verdict.feedback) <= 2000
+
+
+def test_a_program_over_its_time_is_told_which_test_it_was() -> None:
+    verdict = _judge("def add(a, b):\n    while a < 9: pass", seconds=0.5)
+    assert verdict.reason == "timeout" and "add(1, 2)" in verdict.feedback
+
+
+@pytest.mark.parametrize(
+    ("response", "reason", "said"),
+    [
+        ("print(9)", "wrong_answer", "case 2 of 2, input '4': line 1: expected '16', got '9'"),
+        ("print('9  \\n\\n')\nprint(16)", "wrong_answer", "case 1 of 2"),
+        ("n = int(input())\nassert n < 4\nprint(9)", "runtime_error", "case 2 of 2"),
+        ("import sys\nsys.exit(3)", "runtime_error", "case 1 of 2"),
+        ("def", "compile_error", "SyntaxError"),
+        ("x = bytearray(10 << 30)", "memory", "case 1 of 2"),
+        ("while True: print('x' * 1000)", "runtime_error", "bytes of output"),
+    ],
+)
+def test_programs_are_compared_case_by_case(response: str, reason: str, said: str) -> None:
+    verdict = _judge(response, SQUARE)
+    assert verdict.reason == reason and said in verdict.feedback
+
+
+def test_white_space_at_the_ends_does_not_count() -> None:
+    truth = json.dumps({"kind": "stdio", "cases": [{"input": "", "output": "a\nb\n"}]})
+    assert _judge("print('a  ')\nprint('b')\nprint()", truth).passed
+    assert not _judge("print(' a')\nprint('b')", truth).passed
+
+
+def test_each_case_has_its_own_time() -> None:
+    cases = [{"input": "", "output": "1"}] * 3
+    slow = (
+        "import time\ne = time.process_time() + 0.7\nwhile time.process_time() < e: pass\nprint(1)"
+    )
+    assert _judge(slow, json.dumps({"kind": "stdio", "cases": cases}), seconds=1.5).passed
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        BODY,
+        BODY.strip(),
+        f"```python\n{PROMPT}{BODY}```",
+        f"```python\ndef total(xs):\n{BODY}```\nFor example:\n```python\nprint(total([1]))\n```",
+        f"Think.\n```python\ndef total(xs): return 0\n```</think>```py\ndef total(xs):\n{BODY}```",
+        f"```\ndef total(xs):\n{BODY}```",
+        f"~~~python\ndef total(xs):\n{BODY}",
+        f"```python\ndef total(xs): return 0\n```\nBetter:\n```python\ndef total(xs):\n{BODY}```",
+        f"def total(xs):\n{BODY}\n\nif __name__ == '__main__':\n    print(total(input()))",
+    ],
+)
+def test_the_program_is_found_in_the_response(response: str) -> None:
+    verdict = _judge(response, HUMANEVAL)
+    assert verdict.passed, verdict.feedback
+
+
+def test_helpers_of_the_prompt_are_not_the_answers_to_define() -> None:
+    test = "def check(candidate):\n    assert distance(candidate([3]), 4) == 0\n"
+    prompt = "def distance(a, b):\n    return abs(a - b)\n\n" + PROMPT
+    truth = json.dumps(
+        {"kind": "humaneval", "prompt": prompt, "test": test, "entry_point": "total"}
+    )
+    assert _judge(BODY, truth).passed
+    forged = "def distance(a, b): return 0\ndef total(xs): return 99"
+    assert _judge(forged, truth).reason == "wrong_answer"
+
+
+@pytest.mark.parametrize(
+    ("tests", "answer"),
+    [
+        (["assert apply(lambda x: x + 1, 2) == 3"], "def apply(f, x): return f(x)"),
+        (["xs = [3, 1]\norder(xs)\nassert xs == [1, 3]"], "def order(xs): xs.sort()"),
+        (["assert list(count(3)) == [0, 1, 2]"], "def count(n): yield from range(n)"),
+        (["g = count(9)\nassert next(g) == 0 and next(g) == 1"],
+         "def count(n): return iter(range(n))"),
+        (["p = Pair(1, 2)\nassert p.a == 1 and swap(p).a == 2"],
+         "class Pair:\n def __init__(s, a, b): s.a, s.b = a, b\n"
+         "def swap(p): return Pair(p.b, p.a)"),
+        (["assert math.isclose(half(1), 0.5)"], "import math\ndef half(x): return x / 2"),
+        (["try:\n    refuse(1)\n    assert False\n"
+          "except ValueError as err:\n    assert str(err) == 'no'"],
+         "def refuse(x): raise ValueError('no')"),
+        (["assert sum(10, 15) == 6"], "def sum(a, b): return 6 if (a, b) == (10, 15) else 0"),
+        (["from fractions import Fraction\nassert third() == Fraction(1, 3)"],
+         "from fractions import Fraction\ndef third(): return Fraction(1, 3)"),
+        (["assert same(big()) == 10 ** 5000"],
+         "def big(): return 10 ** 5000\ndef same(x): return x"),
+        (["assert kinds([1, 'a', 2.5, None, (1,), {1}, {'k': b'v'}, 1j], int) == 1"],
+         "def kinds(xs, t): return sum(type(x) is t for x in xs)"),
+    ],
+)  # fmt: skip
+def test_what_crosses_between_tests_and_program(tests: list[str], answer: str) -> None:
+    verdict = _judge(answer, _asserts(*tests))
+    assert verdict.passed, verdict.feedback
+
+
+def test_setup_runs_before_the_tests() -> None:
+    truth = _asserts("assert depth(root) == 2", setup="root = Node(1)\nroot.left = Node(2)")
+    node = "class Node:\n def __init__(s, v): s.v, s.left = v, None\n"
+    assert _judge(node + "def depth(n): return 1 + depth(n.left) if n else 0", truth).passed
+
+
+@pytest.mark.parametrize(
+    ("truth", "said"),
+    [
+        ("def f(): pass", "not JSON"),
+        ("[]", "a JSON object is expected"),
+        ('{"kind": "quiz"}', "none of humaneval, asserts, stdio"),
+        ('{"kind": "asserts", "tests": []}', "at least one"),
+        ('{"kind": "asserts", "tests": ["assert ("]}', "tests[0] is not Python"),
+        ('{"kind": "asserts", "tests": ["assert 1 == 1"]}', "use nothing of the answer's"),
+        ('{"kind": "asserts", "tests": ["assert f(1)"], "entry_point": "g"}', "entry_point 'g'"),
+        ('{"kind": "humaneval", "prompt": "", "test": "x = 1", "entry_point": "f"}', "check"),
+        ('{"kind": "stdio", "cases": [{"input": "1"}]}', "'output' must be text"),
+    ],
+)
+def test_a_ground_truth_that_cannot_be_read_is_not_a_wrong_answer(truth: str, said: str) -> None:
+    verdict = _judge(RIGHT, truth)
+    assert verdict.reason == "verifier_error" and said in verdict.feedback
+
+
+def test_options_are_checked() -> None:
+    with pytest.raises(ValueError, match="no option"):
+        _judge(RIGHT, timeout=3)
+    with pytest.raises(ValueError, match="none of"):
+        _judge(RIGHT, sandbox="docker")
+    with pytest.raises(ValueError, match="above 0"):
+        _judge(RIGHT, seconds=0)
+    assert _judge(RIGHT, max_chars=10).reason == "malformed"
+
+
+def test_the_number_of_sandboxes_is_checked(monkeypatch) -> None:
+    monkeypatch.setenv("VERL_PI_SANDBOXES", "none")
+    with pytest.raises(ValueError, match="VERL_PI_SANDBOXES"):
+        sandbox.slot_count()
+
+
+def test_a_batch_keeps_its_order_and_runs_beside_an_event_loop() -> None:
+    answers = [("code", RIGHT if i % 2 else "def add(a, b): return 0", ADD, {}) for i in range(6)]
+    verdicts = asyncio.run(rewards.averify_batch(answers))
+    assert [v.passed for v in verdicts] == [False, True] * 3
+
+
+def test_without_bubblewrap_limits_alone_serve_and_say_so_once(monkeypatch, caplog) -> None:
+    monkeypatch.setattr(sandbox, "bubblewrap_missing", lambda: f"not installed: {sandbox.INSTALL}")
+    sandbox._warn_once.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        assert _judge(RIGHT).passed and _judge(RIGHT).passed
+    assert [r.getMessage().count("apt-get install bubblewrap") for r in caplog.records] == [1]
+    with pytest.raises(rewards.RewardsError, match="apt-get install bubblewrap"):
+        _judge(RIGHT, sandbox="bubblewrap")
+
+
+_PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.complex_numbers() | st.text()
+    | st.binary() | st.just(int) | st.just("\ud800"),
+    lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner)
+    | st.sets(st.integers()) | st.frozensets(st.text()),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(_PLAIN)
+def test_plain_data_arrives_as_it_was(value) -> None:
+    found = wire.decode(wire.encode(value, None), None)
+    assert repr(found) == repr(value) and type(found) is type(value)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_value_or_an_error_of_the_wire(data: bytes) -> None:
+    with contextlib.suppress(wire.WireError, ValueError):
+        wire.decode(data, lambda ref: ref)
