@@ -30,7 +30,11 @@ _lock = threading.Lock()
 
 
 def verify(verifier: str, response: str, ground_truth: str, **extra: Any) -> Verdict:
-    """Judge one answer. `extra` are the verifier's own options."""
+    """Judge one answer. `extra` are the verifier's own options.
+
+    Raises ValueError for an option that the verifier does not have, UnknownVerifierError, and what
+    a verifier raises where the machine lacks something (a RewardsError that names the command).
+    """
     return verify_batch([(verifier, response, ground_truth, extra)])[0]
 
 
@@ -78,6 +82,8 @@ class _Work:
         self._cache = cache.shared() if cache.enabled() else None
         self._groups: list[tuple[Verifier, list[int], list[bytes | None]]] = []
         for verifier, places in self._by_verifier():
+            for place in places:
+                _check_options(verifier, items[place][3])
             self._groups.append((verifier, *self._unknown(verifier, places)))
 
     def start(self, background: bool = False) -> list[Future[Any]]:
@@ -171,6 +177,16 @@ class _Work:
         unsettled = verdict.reason in ("timeout", "memory", "verifier_error")
         if key is not None and self._cache is not None and not unsettled:
             self._cache.put(key, verdict)
+
+
+def _check_options(verifier: Verifier, extra: Mapping[str, Any]) -> None:
+    """A misspelt option is the caller's mistake, not the answer's: it must not become a verdict."""
+    unknown = set(extra) - verifier.options if verifier.options is not None else None
+    if unknown:
+        raise ValueError(
+            f"the verifier {verifier.name} has no option {sorted(unknown)}; it has "
+            f"{sorted(verifier.options or ())}"
+        )
 
 
 def _call(verifier: Verifier, response: str, ground_truth: str, extra: Any) -> pool.Call:
