@@ -367,4 +367,9 @@ def test_families_that_forgive_words_after_the_answer(
     assert verify("reasoning_gym", more, truth(family, entry)).passed
 
 
-FORGIVEN = {"kakurasu": "x", "knights_knaves": "x", "quantum_lock": "x"}
+FORGIVEN = {
+    "fraction_simplification": "x",
+    "kakurasu": "x",
+    "knights_knaves": "x",
+    "quantum_lock": "x",
+}
