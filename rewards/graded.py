@@ -144,7 +144,7 @@ def _plain(text: str) -> str:
 
 
 def _verify(items: list[tuple[str, str, str, Mapping[str, Any]]]) -> list[Verdict]:
-    from rewards.registry import verify_batch
+    from rewards import verify_batch
 
     return verify_batch(items)
 

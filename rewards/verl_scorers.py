@@ -36,9 +36,9 @@ class ScorerUnavailableError(RewardsError, ImportError):
 
 
 class _Scorer:
-    """A scorer of verl. `module` is its file, `call` is applied to (module, response, truth)."""
+    """A scorer of verl, in the file `module`. Option of every call: seconds (30)."""
 
-    OPTIONS: frozenset[str] = frozenset()
+    OPTIONS: frozenset[str] = frozenset({"seconds"})
     ISOLATION = "process"
     SECONDS = 30.0
     MEMORY_MB = 1024
@@ -51,6 +51,7 @@ class _Scorer:
     def __call__(self, response: str, ground_truth: str, **extra: Any) -> Verdict:
         begun = time.perf_counter()
         check_options(f"verl {self.module}", extra, self.OPTIONS)
+        extra.pop("seconds", None)  # the pool's
         if len(response) > _MAX_CHARS:
             return Verdict.failed("malformed", "the response is too long")
         if not ground_truth.strip():
@@ -83,7 +84,7 @@ class VerlMath(_Scorer):
 class VerlGsm8k(_Scorer):
     """verl's `gsm8k`. Option method: "strict" (after ``####``) or "flexible" (last number)."""
 
-    OPTIONS = frozenset({"method"})
+    OPTIONS = frozenset({"method", "seconds"})
     module = "gsm8k"
 
     def __call__(self, response: str, ground_truth: str, **extra: Any) -> Verdict:
@@ -98,7 +99,7 @@ class VerlMathDapo(_Scorer):
     Option strict_box_verify (False): the last box, as it is written.
     """
 
-    OPTIONS = frozenset({"strict_box_verify"})
+    OPTIONS = frozenset({"strict_box_verify", "seconds"})
     module = "math_dapo"
 
 
