@@ -9,6 +9,7 @@ compared.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -140,7 +141,8 @@ def _joined(text: str, place: int, neighbour: str, after: str = "") -> bool:
 
 
 def _plain(text: str) -> str:
-    return "".join(text.split()).casefold()
+    """Without case, and with no blanks but those between two words or numbers."""
+    return re.sub(r" ?([^\w\s]) ?", r"\1", " ".join(text.split())).casefold()
 
 
 def _verify(items: list[tuple[str, str, str, Mapping[str, Any]]]) -> list[Verdict]:
