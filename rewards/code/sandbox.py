@@ -193,7 +193,7 @@ class Rlimits:
         folder = tempfile.mkdtemp(prefix="verl-pi-code-")
         if root:
             os.chown(folder, uid, uid)
-        flags = self.flags + ("n" if root else "")
+        flags = self.flags + ("nk" if root else "")
         arguments = [role, _limits_text(uid, limits, flags), *([str(link)] if link else [])]
         process = subprocess.Popen(
             [*_python(str(INSIDE)), *arguments],

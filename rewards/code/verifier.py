@@ -68,7 +68,7 @@ class _Settings:
         memory_mb = int(options.get("memory_mb", 1024))
         if not 0 < seconds < 86_400 or not 64 <= memory_mb <= 1 << 20:
             raise ValueError(
-                f"seconds={seconds} or memory_mb={memory_mb} (at least 64) is no limit"
+                f"seconds={seconds} must be above 0, memory_mb={memory_mb} at least 64"
             )
         self.limits = Limits(seconds, memory_mb)
         self.max_chars = int(options.get("max_chars", 1_000_000))

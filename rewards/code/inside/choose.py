@@ -15,26 +15,22 @@ class NoProgramError(Exception):
 def choose(texts: list[str], prompt: str, entry_point: str, wanted: list[str]):
     """Compile the last text that is a program and defines what the tests call.
 
-    With a prompt (HumanEval) a text may also be the continuation of the prompt, at the indentation
-    the model gave it or one step in. Where no text defines what is wanted, the last one that
-    compiles counts. Raises NoProgramError.
+    If none does: with a prompt (HumanEval) the last that continues it, at the indentation the
+    model gave it or one step in; otherwise the last that compiles. Raises NoProgramError.
     """
     wanted = [entry_point] if entry_point else wanted
-    spare, first_error = None, ""
-    for text in reversed(texts):
-        tree, error = _parse(text)
-        first_error = first_error or error
+    parsed = [(text, *_parse(text)) for text in reversed(texts)]
+    for text, tree, _ in parsed:
         if tree is not None and _defines(tree, wanted):
             return _compiled(_whole(prompt, text))
+    for text, tree, _ in parsed:
         for program in _continuations(prompt, text):
-            tree, error = _parse(program)
-            if tree is not None:
+            if _continues(program, prompt, entry_point):
                 return _compiled(program)
         if not prompt and tree is not None:
-            spare = spare or text
-    if spare is None:
-        raise NoProgramError(first_error or "there is no program")
-    return _compiled(spare)
+            return _compiled(text)
+    errors = [error for _, _, error in parsed if error]
+    raise NoProgramError(errors[0] if errors else "it neither defines nor continues the function")
 
 
 def _parse(text: str):
@@ -73,6 +69,23 @@ def _defines(tree, wanted: list[str]) -> bool:
         elif kind in ("Import", "ImportFrom"):
             names.update(alias.asname or alias.name for alias in node.names)
     return not wanted or any(name in names for name in wanted)
+
+
+def _continues(program: str, prompt: str, entry_point: str) -> bool:
+    """Whether it compiles with more in the function than the prompt has: an example of use after
+    the prompt would compile too."""
+    try:
+        compile(program, NAME, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return _statements(program, entry_point) > _statements(prompt, entry_point)
+
+
+def _statements(text: str, function: str) -> int:
+    """How many statements the last function of that name has; 0 if it does not compile."""
+    tree = _parse(text)[0]
+    found = [n for n in tree.body if getattr(n, "name", "") == function] if tree else []
+    return len(found[-1].body) if found else 0
 
 
 def _whole(prompt: str, text: str) -> str:

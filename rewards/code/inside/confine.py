@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 
 _STACK = 64 * 1024 * 1024
 _CLONE_NEWIPC, _CLONE_NEWNET = 0x08000000, 0x40000000
@@ -13,14 +14,17 @@ _PR_SET_DUMPABLE = 4
 def confine(limits: str) -> None:
     """Take on `limits`: "uid,memory_mb,cpu_seconds,processes,file_mb,flags".
 
-    uid 0 keeps the user. Flags: n leaves the network where permitted, d hides this process's
-    memory and files from others of the same user.
+    uid 0 keeps the user. Flags: n leaves the network where permitted; d hides this process's
+    memory and files from others of the same user; k keeps the standard library open, which
+    another user may not be let through to.
     """
     uid, memory, cpu, processes, file_mb, flags = limits.split(",")
     if "n" in flags:
         _without_network()
     if "d" in flags:
         _undumpable()
+    if "k" in flags:
+        _keep_library()
     _limit(resource.RLIMIT_AS, int(memory) << 20)
     _limit(resource.RLIMIT_CPU, int(cpu))
     _limit(resource.RLIMIT_FSIZE, int(file_mb) << 20)
@@ -48,6 +52,12 @@ def _without_network() -> None:
     import ctypes  # slow to import, and only the fallback without bubblewrap needs it
 
     ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET | _CLONE_NEWIPC)
+
+
+def _keep_library() -> None:
+    for at, path in enumerate(sys.path):
+        if os.path.isdir(path):
+            sys.path[at] = f"/proc/self/fd/{os.open(path, os.O_PATH | os.O_DIRECTORY)}"
 
 
 def _undumpable() -> None:

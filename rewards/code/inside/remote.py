@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> None:
         os.setsid()
         ours.close()
         user = _NOBODY if os.geteuid() == 0 else "0"
-        guest.serve(theirs.fileno(), f"{user},{arguments[0]},")
+        guest.serve(theirs.fileno(), f"{user},{arguments[0]},k")
     theirs.close()
     confine.confine(f"0,{arguments[0]},d")
     nonce, _, text = sys.stdin.read().partition("\n")
