@@ -106,11 +106,11 @@ def test_white_space_at_the_ends_does_not_count() -> None:
 
 
 def test_each_case_has_its_own_time() -> None:
-    cases = [{"input": "", "output": "1"}] * 3
+    cases = [{"input": "", "output": "1"}] * 10
     slow = (
-        "import time\ne = time.process_time() + 0.8\nwhile time.process_time() < e: pass\nprint(1)"
+        "import time\ne = time.process_time() + 0.15\nwhile time.process_time() < e: pass\nprint(1)"
     )
-    assert _judge(slow, json.dumps({"kind": "stdio", "cases": cases}), seconds=2).passed
+    assert _judge(slow, json.dumps({"kind": "stdio", "cases": cases}), seconds=1).passed
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,18 @@ _PLAIN = st.recursive(
 @given(_PLAIN)
 def test_plain_data_arrives_as_it_was(value) -> None:
     found = wire.decode(wire.encode(value, None), None)
-    assert repr(found) == repr(value) and type(found) is type(value)
+    assert _shape(found) == _shape(value)
+
+
+def _shape(value):
+    """The value with its types, so that 1, True and 1.0 differ, and NaN is like NaN."""
+    if isinstance(value, set | frozenset):
+        return type(value), sorted(map(repr, value))
+    if isinstance(value, list | tuple):
+        return type(value), [_shape(item) for item in value]
+    if isinstance(value, dict):
+        return dict, [(_shape(key), _shape(item)) for key, item in value.items()]
+    return type(value), repr(value)
 
 
 @given(st.binary(max_size=200))

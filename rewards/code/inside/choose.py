@@ -83,8 +83,8 @@ def _continues(program: str, prompt: str, entry_point: str) -> bool:
 
 def _statements(text: str, function: str) -> int:
     """How many statements the last function of that name has; 0 if it does not compile."""
-    tree = _parse(text)[0]
-    found = [n for n in tree.body if getattr(n, "name", "") == function] if tree else []
+    body = getattr(_parse(text)[0], "body", [])
+    found = [node for node in body if getattr(node, "name", "") == function]
     return len(found[-1].body) if found else 0
 
 
