@@ -21,6 +21,7 @@ from rewards.pool.wire import Channel, WireError
 _LOAD_SECONDS = 180.0
 _START_SECONDS = 60.0
 _ANSWER_BYTES = 1 << 24
+_TICKS = os.sysconf("SC_CLK_TCK")
 #: Run without the user's main module, whose import might start everything again.
 _ENTRY = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
@@ -129,6 +130,7 @@ class Worker:
         self.targets = zygote.load(target)
         self.pid, self._channel = zygote.fork(max_calls, growth)
         self.resident_bytes = 0
+        self._cpu_before = 0.0
         try:
             self.lack = str(self._channel.receive(time.monotonic() + _START_SECONDS)["lack"])
         except (OSError, EOFError, WireError, TimeoutError) as err:
@@ -145,7 +147,17 @@ class Worker:
         if not isinstance(answer, dict):
             raise WireError("an answer is no object")
         self.resident_bytes = int(answer.get("rss", 0))
+        self._cpu_before = float(answer.get("cpu", 0.0))
         return answer
+
+    def cpu_seconds(self) -> float:
+        """Processor time since the last answer, to a hundredth; 0 once it has ended."""
+        try:
+            with open(f"/proc/{self.pid}/stat", "rb") as stat:
+                fields = stat.read().rpartition(b")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / _TICKS - self._cpu_before
 
     def kill(self) -> None:
         """End it at once; `end` has still to be called. The id stays its own until then."""

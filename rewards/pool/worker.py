@@ -39,7 +39,8 @@ def serve(
             done += 1
             resident = memory.resident_bytes()
             last = done >= max_calls or resident - first > growth or threading.active_count() > 1
-            answer["rss"], answer["last"] = resident, last or answer.get("reason") == "memory"
+            answer["rss"], answer["cpu"] = resident, time.process_time()
+            answer["last"] = last or answer.get("reason") == "memory"
             channel.send(answer)
             if answer["last"]:
                 return

@@ -61,6 +61,8 @@ def _load(target: str, path: list[str]) -> dict[str, Any]:
     try:
         if target not in _verifiers:
             _verifiers[target] = instance_of(resolve(target))
+            gc.collect()
+            gc.freeze()  # the pages that workers share stay shared
     except RewardsError as err:
         return {"raise": [type(err).__module__, type(err).__qualname__, str(err)]}
     except Exception as err:
@@ -71,8 +73,6 @@ def _load(target: str, path: list[str]) -> dict[str, Any]:
 def _fork(control: Channel, children: set[int], max_calls: int, growth: int) -> None:
     ours, theirs = socket.socketpair()
     parent = os.getpid()
-    gc.collect()
-    gc.freeze()  # shared pages stay shared
     child = os.fork()
     if child == 0:
         try:

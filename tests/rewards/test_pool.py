@@ -86,7 +86,7 @@ def test_a_hostile_call_is_answered_and_so_is_the_next_honest_one(response, argu
     started = time.monotonic()
     verdict = hostile(response, argument, **extra)
     assert verdict.reason == reason
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     assert honest_call_is_answered()
 
 
