@@ -2,12 +2,20 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import threading
 
 import pytest
 
 import rewards
-from rewards import UnknownVerifierError, Verdict, VerifierClashError, VerifierContractError
+from rewards import (
+    UnknownDataSourceError,
+    UnknownVerifierError,
+    Verdict,
+    VerifierClashError,
+    VerifierContractError,
+)
 from rewards import registry as registry_module
+from rewards import sources as sources_module
 
 
 @pytest.fixture
@@ -125,3 +133,61 @@ def test_a_verifier_that_breaks_the_contract_is_named(registry):
     rewards.register_verifier("bad")(lambda response, ground_truth, **extra: True)
     with pytest.raises(VerifierContractError, match=r"'bad' returned 1 × \['bool'\]"):
         rewards.verify("bad", "", "")
+
+
+@pytest.mark.parametrize(
+    ("source", "verifier"),
+    [
+        ("openai/gsm8k", "math"),
+        ("HuggingFaceH4/MATH-500", "math"),
+        ("aime2025", "math"),
+        ("openai/openai_humaneval", "code"),
+        ("core_lean", "lean"),
+        ("tau_bench_airline", "tool_use"),
+        ("reasoning_gym/countdown", "reasoning_gym"),
+    ],
+)
+def test_a_data_source_has_its_verifier(source, verifier):
+    assert rewards.verifier_for(source) == verifier
+    assert rewards.row_verifier("rule", source) == verifier
+    assert rewards.row_verifier(None, source) == verifier
+    assert rewards.row_verifier("exact", source) == "exact"
+
+
+def test_a_data_source_is_registered_and_clashes(monkeypatch):
+    monkeypatch.setattr(sources_module, "_table", dict(sources_module._BUILT_IN))
+    rewards.register_data_source("theirs/*", "regex")
+    rewards.register_data_source("theirs/exact/*", "exact")
+    rewards.register_data_source("theirs/lean", "lean")
+    found = [rewards.verifier_for(f"theirs/{name}") for name in ("a", "exact/a", "lean")]
+    assert found == ["regex", "exact", "lean"]
+    rewards.register_data_source("theirs/lean", "lean")
+    with pytest.raises(VerifierClashError, match="'theirs/lean' is already judged by 'lean'"):
+        rewards.register_data_source("theirs/lean", "math")
+    with pytest.raises(ValueError, match="are needed"):
+        rewards.register_data_source("", "math")
+
+
+def test_an_unknown_data_source_names_the_nearest():
+    with pytest.raises(UnknownDataSourceError, match=r"Did you mean 'openai/gsm8k'\?"):
+        rewards.verifier_for("openai/gsm8")
+
+
+def test_a_verifier_that_no_worker_can_import_runs_here_with_one_warning(registry, caplog):
+    here = threading.get_ident()
+    rewards.register_verifier("local")(
+        lambda response, ground_truth, **extra: Verdict.ok(feedback=str(threading.get_ident()))
+    )
+    for _ in range(2):
+        assert rewards.verify("local", "", "").feedback == str(here)
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == 1 and "neither its time nor its memory is bounded" in warnings[0]
+
+
+def test_an_unknown_isolation_is_refused(registry):
+    class Odd:
+        ISOLATION = "thread"
+
+    rewards.register_verifier("odd")(Odd)
+    with pytest.raises(ValueError, match="ISOLATION='thread'"):
+        rewards.verify("odd", "", "")
