@@ -15,11 +15,9 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -35,8 +33,7 @@ def main(descriptor: int) -> None:
     """Serve commands on this socket until the other end closes it."""
     confine.silence()
     control = Channel(socket.socket(fileno=descriptor))
-    folder = tempfile.mkdtemp(prefix="verl-pi-pool-")
-    os.chdir(folder)
+    os.chdir("/")  # not the user's folder
     children: set[int] = set()
     try:
         while True:
@@ -53,7 +50,6 @@ def main(descriptor: int) -> None:
     finally:
         for child in children:
             _reap(child)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _load(target: str, path: list[str]) -> dict[str, Any]:

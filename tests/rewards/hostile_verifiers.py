@@ -124,7 +124,7 @@ class Hostile:
         return os.environ.get(name, "unset")
 
     def do_folder(self, _):
-        return os.listdir()
+        return os.getcwd()
 
     def do_pid(self, _):
         return os.getpid()

@@ -223,7 +223,8 @@ def test_without_bubblewrap_limits_alone_serve_and_say_so_once(monkeypatch, capl
     monkeypatch.setattr(sandbox, "bubblewrap_missing", lambda: f"not installed: {sandbox.INSTALL}")
     sandbox._warn_once.cache_clear()
     with caplog.at_level(logging.WARNING):
-        assert _judge(RIGHT).passed and _judge(RIGHT).passed
+        for number in range(2):  # another text each: a known answer is not run again
+            assert _judge(f"{RIGHT}\n# without bubblewrap {number}").passed
     assert [r.getMessage().count("apt-get install bubblewrap") for r in caplog.records] == [1]
     with pytest.raises(rewards.RewardsError, match="apt-get install bubblewrap"):
         _judge(RIGHT, sandbox="bubblewrap")

@@ -128,7 +128,7 @@ def test_secrets_stay_here_and_settings_arrive(monkeypatch):
     assert hostile("environment", "OMP_NUM_THREADS").feedback == "1"
     monkeypatch.setenv("VERL_PI_SOMETHING", "changed")
     assert hostile("environment", "VERL_PI_SOMETHING").feedback == "changed"
-    assert hostile("folder").feedback == "[]"
+    assert hostile("folder").feedback == "/"
 
 
 def test_order_is_kept_whatever_happens_in_between():

@@ -26,7 +26,8 @@ def confine(limits: str) -> None:
     if "k" in flags:
         _keep_library()
     _limit(resource.RLIMIT_AS, int(memory) << 20)
-    _limit(resource.RLIMIT_CPU, int(cpu))
+    # SIGXCPU first, which tells a limit from other ends; a program that ignores it is killed.
+    _limit(resource.RLIMIT_CPU, int(cpu), int(cpu) + 1)
     _limit(resource.RLIMIT_FSIZE, int(file_mb) << 20)
     _limit(resource.RLIMIT_NOFILE, 64)
     _limit(resource.RLIMIT_CORE, 0)
@@ -41,11 +42,12 @@ def confine(limits: str) -> None:
         os.setresuid(int(uid), int(uid), int(uid))
 
 
-def _limit(which: int, amount: int) -> None:
+def _limit(which: int, amount: int, most: int | None = None) -> None:
+    most = amount if most is None else most
     hard = resource.getrlimit(which)[1]
     if hard != resource.RLIM_INFINITY:
-        amount = min(amount, hard)
-    resource.setrlimit(which, (amount, amount))
+        amount, most = min(amount, hard), min(most, hard)
+    resource.setrlimit(which, (amount, most))
 
 
 def _without_network() -> None:
