@@ -1,0 +1,38 @@
+"""What the families of mathematics share: the prompt, and the answer in a box."""
+
+from __future__ import annotations
+
+INSTRUCTION = "Reason step by step and put the final answer in \\boxed{}."
+_BOXES = ("\\boxed", "\\fbox")
+
+
+def math_prompt(problem: str) -> str:
+    """The problem, then what form the answer is to have."""
+    return f"{problem.strip()}\n\n{INSTRUCTION}"
+
+
+def last_boxed(solution: str) -> str | None:
+    r"""The content of the last `\boxed{...}` (or `\fbox`, or `\boxed 7`), or None."""
+    start = max(solution.rfind(box) for box in _BOXES)
+    if start < 0:
+        return None
+    after = solution[start:].removeprefix("\\boxed").removeprefix("\\fbox").lstrip()
+    if not after.startswith("{"):
+        # TeX takes a single token as the argument: `\boxed 7`.
+        return after.split("$")[0].strip() or None
+    return _braced(after)
+
+
+def _braced(text: str) -> str | None:
+    """The inside of the group that `text` begins with; None where it is never closed."""
+    depth, escaped = 0, False
+    for place, character in enumerate(text):
+        if escaped:
+            escaped = False
+        elif character == "\\":
+            escaped = True
+        elif character in "{}":
+            depth += 1 if character == "{" else -1
+            if depth == 0:
+                return text[1:place].strip() or None
+    return None
