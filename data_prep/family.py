@@ -139,10 +139,11 @@ class Request:
     def records(self) -> Iterator[Record]:
         """The records of the source, or of the family's hub id, one at a time; unreadable ones
         are counted as dropped."""
-        from data_prep.sources import read  # lazy: pyarrow
+        from data_prep.sources import Reading, read  # lazy: it imports this module
 
+        reading = Reading(self.drops, self.options.get("max_chars", MAX_CHARS))
         seen: set[int] = set()
-        for record in read(self):
+        for record in read(self.source, self.family.hub, reading):
             name = self.family.id_column
             value = record.fields.get(name) if name else None
             if value is not None:

@@ -2,26 +2,35 @@
 
 `check_disjoint(train, held_out)` stands before every run. Lean statements are compared up to
 renaming (`data_prep.canonical`); other rows by their normalised text and by shared n-grams.
+
+Rows may be a list or a `data_prep.schema.RowFile`: they are read row by row, training rows twice.
+Of the held-out rows hashes are kept (12 bytes an n-gram), of the training rows nothing.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from data_prep.canonical import canonical
+from data_prep.schema import short_hash
 
 NGRAM = 8
 OVERLAP = 0.8
 COMMON = 0.05  # n-grams in more than this share of the training rows are the prompt's template
 FEW = 20  # ... judged only where there are that many rows
+SHOWN = 200  # characters
 _WORD = re.compile(r"\w+")
+_BASE = np.uint64(0x9E3779B97F4A7C15)
 
-Rows = Sequence[Mapping[str, Any]]
+Rows = Iterable[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,17 @@ class LeakError(ValueError):
         )
 
 
+@dataclass(frozen=True)
+class Match:
+    """A training row (by its place) that equals a held-out row, or covers its n-grams."""
+
+    train: int
+    train_uid: str
+    held_out: int
+    reason: str
+    overlap: float
+
+
 def check_disjoint(
     train: Rows, held_out: Rows, *, ngram: int = NGRAM, overlap: float = OVERLAP
 ) -> None:
@@ -75,10 +95,17 @@ def find_leaks(
     Lean rows are compared by statement alone: statements of one template share nearly all their
     n-grams and are different theorems still. Text of fewer than `ngram` words is compared whole.
     """
-    equal = _equal(train, held_out)
-    found = {leak.held_out_uid for leak in equal}
-    left = [row for row in held_out if not _is_lean(row) and row["uid"] not in found]
-    return equal + _overlapping([r for r in train if not _is_lean(r)], left, ngram, overlap)
+    index = HeldOut(held_out, ngram)
+    best: dict[int, Match] = {}
+    for match in index.matches(train, overlap):
+        if match.held_out not in best or match.overlap > best[match.held_out].overlap:
+            best[match.held_out] = match
+    found = [
+        Leak(row["uid"], best[i].train_uid, best[i].reason, best[i].overlap, _shown(row))
+        for i, row in enumerate(held_out if best else ())
+        if i in best
+    ]
+    return sorted(found, key=lambda leak: leak.reason != SAME)
 
 
 def normalise(text: str) -> str:
@@ -93,51 +120,89 @@ def statement_key(row: Mapping[str, Any]) -> str:
     """
     if _is_lean(row):
         return canonical(row["reward_model"]["ground_truth"])
-    return "".join(unicodedata.normalize("NFKC", _question(row)).casefold().split())
+    return "".join(unicodedata.normalize("NFKC", question(row)).casefold().split())
 
 
-def _equal(train: Rows, held_out: Rows) -> list[Leak]:
-    known = {statement_key(row): row["uid"] for row in train}
-    matches = ((row, known.get(statement_key(row))) for row in held_out)
-    return [
-        Leak(row["uid"], uid, "the same statement", 1.0, _shown(row))
-        for row, uid in matches
-        if uid is not None
-    ]
+SAME = "the same statement"
 
 
-def _overlapping(train: Rows, held_out: Rows, n: int, threshold: float) -> list[Leak]:
-    grams = [_ngrams(_question(row), n) for row in train]
-    frequency = Counter(gram for row_grams in grams for gram in row_grams)
-    limit = COMMON * len(grams) if len(grams) >= FEW else len(grams)
-    holders: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for i, row_grams in enumerate(grams):
-        for gram in row_grams:
-            if frequency[gram] <= limit:
-                holders[gram].append(i)
-    leaks = []
-    for row in held_out:
-        own = {g for g in _ngrams(_question(row), n) if frequency[g] <= limit}
-        best = Counter(i for gram in own for i in holders.get(gram, ())).most_common(1)
-        if best and best[0][1] >= threshold * len(own):
-            share = best[0][1] / len(own)
-            leaks.append(
-                Leak(row["uid"], train[best[0][0]]["uid"], f"shared {n}-grams", share, _shown(row))
-            )
-    return leaks
+class HeldOut:
+    """The held-out rows as hashes: of each statement, and of its n-grams."""
+
+    def __init__(self, rows: Rows, ngram: int = NGRAM) -> None:
+        self.ngram = ngram
+        self._keys: dict[int, list[int]] = {}
+        grams: list[np.ndarray] = []
+        for i, row in enumerate(rows):
+            self._keys.setdefault(short_hash(statement_key(row)), []).append(i)
+            grams.append(_ngrams(row, ngram))
+        sizes = [len(row_grams) for row_grams in grams]
+        every = np.concatenate([*grams, np.empty(0, np.uint64)])
+        order = np.argsort(every, kind="stable")
+        self._owners = np.repeat(np.arange(len(grams), dtype=np.int32), sizes)[order]
+        self._grams, self._starts = np.unique(every[order], return_index=True)
+        self._ends = np.append(self._starts[1:], len(every))
+        self._rows = len(grams)
+
+    def matches(self, train: Rows, overlap: float = OVERLAP) -> Iterator[Match]:
+        """Every pair of a training and a held-out row that are the same; `train` is read twice."""
+        count, frequency, same = 0, np.zeros(len(self._grams), np.int64), set[int]()
+        for count, row in enumerate(train, start=1):
+            frequency[self._known(row)] += 1
+            for held_out in self._keys.get(short_hash(statement_key(row)), ()):
+                same.add(held_out)
+                yield Match(count - 1, row["uid"], held_out, SAME, 1.0)
+        if len(self._grams) == 0:
+            return
+        common = frequency > (COMMON * count if count >= FEW else count)
+        rare = np.repeat(~common, self._ends - self._starts)
+        own = np.bincount(self._owners[rare], minlength=self._rows)
+        for place, row in enumerate(train):
+            known = self._known(row)
+            for held_out, share in self._covered(known[~common[known]], own, overlap):
+                if held_out not in same:
+                    yield Match(place, row["uid"], held_out, f"shared {self.ngram}-grams", share)
+
+    def _known(self, row: Mapping[str, Any]) -> np.ndarray:
+        """The places of the row's n-grams among those of the held-out rows."""
+        if len(self._grams) == 0:
+            return np.empty(0, np.int64)
+        grams = _ngrams(row, self.ngram)
+        places = np.minimum(np.searchsorted(self._grams, grams), len(self._grams) - 1)
+        return places[self._grams[places] == grams]
+
+    def _covered(
+        self, known: np.ndarray, own: np.ndarray, overlap: float
+    ) -> Iterator[tuple[int, float]]:
+        if len(known) == 0:
+            return
+        spans = [self._owners[self._starts[i] : self._ends[i]] for i in known]
+        owners, shared = np.unique(np.concatenate(spans), return_counts=True)
+        enough = shared >= overlap * own[owners]
+        for owner, number in zip(owners[enough], shared[enough], strict=True):
+            yield int(owner), float(number / own[owner])
 
 
-def _ngrams(text: str, n: int) -> set[tuple[str, ...]]:
-    words = normalise(text).split(" ")
-    return set(_windows(words, n)) if len(words) >= n else set()
-
-
-def _windows(words: list[str], n: int) -> Iterable[tuple[str, ...]]:
-    return zip(*(words[i:] for i in range(n)), strict=False)
-
-
-def _question(row: Mapping[str, Any]) -> str:
+def question(row: Mapping[str, Any]) -> str:
+    """What the row asks: its user messages."""
     return "\n".join(m["content"] for m in row["prompt"] if m["role"] == "user")
+
+
+def _ngrams(row: Mapping[str, Any], n: int) -> np.ndarray:
+    """The hashes of the distinct n-grams of words, sorted; none of a Lean row."""
+    words = [] if _is_lean(row) else normalise(question(row)).split(" ")
+    if len(words) < n:
+        return np.empty(0, np.uint64)
+    codes = np.fromiter((_word(word) for word in words), np.uint64, len(words))
+    hashes = np.zeros(len(words) - n + 1, np.uint64)
+    for i in range(n):  # a polynomial in the words, modulo 2^64
+        hashes = hashes * _BASE + codes[i : i + len(hashes)]
+    return np.unique(hashes)
+
+
+@functools.lru_cache(1 << 16)
+def _word(word: str) -> int:
+    return zlib.crc32(word.encode())
 
 
 def _is_lean(row: Mapping[str, Any]) -> bool:
@@ -145,4 +210,4 @@ def _is_lean(row: Mapping[str, Any]) -> bool:
 
 
 def _shown(row: Mapping[str, Any]) -> str:
-    return row["reward_model"]["ground_truth"] if _is_lean(row) else _question(row)
+    return (row["reward_model"]["ground_truth"] if _is_lean(row) else question(row))[:SHOWN]

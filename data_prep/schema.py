@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_prep.errors import DataError
+from data_prep.write import Spool, write_file, writer_for
 
 __all__ = [
-    "COLUMNS", "SCHEMA_VERSION", "DataError", "arrow_schema", "make_uid", "privileged",
-    "read_rows", "validate_rows", "write_rows",
+    "COLUMNS", "SCHEMA_VERSION", "DataError", "RowFile", "Validator", "arrow_schema", "make_uid",
+    "metadata", "privileged", "read_rows", "short_hash", "validate_rows", "write_rows",
 ]  # fmt: skip
 
 SCHEMA_VERSION = "1"
+BATCH_ROWS = 256
 ROLES = ("system", "user", "assistant", "tool")
 COLUMNS: dict[str, pa.DataType] = {
     "data_source": pa.string(),
@@ -60,15 +62,50 @@ def privileged(row: Mapping[str, Any], kind: str) -> str | None:
     return next((p["content"] for p in row["privileged"] if p["kind"] == kind), None)
 
 
-def arrow_schema(rows: Sequence[Mapping[str, Any]]) -> pa.Schema:
+def arrow_schema(extra_types: Mapping[str, pa.DataType]) -> pa.Schema:
     """The columns in their order, `extra_info` widened by the further keys that occur."""
-    extra = dict(EXTRA_INFO)
-    for row in rows:
-        for key in sorted(row["extra_info"].keys() - extra.keys()):
-            extra[key] = _extra_type(row["extra_info"][key])
-    further = sorted(extra.keys() - EXTRA_INFO.keys())
+    further = sorted(extra_types.keys() - EXTRA_INFO.keys())
+    extra = {**EXTRA_INFO, **extra_types}
     struct = pa.struct([(key, extra[key]) for key in [*EXTRA_INFO, *further]])
     return pa.schema([(k, struct if k == "extra_info" else t) for k, t in COLUMNS.items()])
+
+
+class Validator:
+    """Checks rows one by one, and remembers what all rows of a file must agree on."""
+
+    def __init__(self) -> None:
+        self.extra_types: dict[str, pa.DataType] = {}
+        self._first: dict[int, int] = {}
+
+    def clean(self, row: Mapping[str, Any], at: str) -> Row:
+        """The row in canonical form: columns in order, `uid` filled in.
+
+        Raises DataError naming row (`at`), column and mend. Unknown columns are refused.
+        """
+        try:
+            clean = _validate_row(row, at)
+        except UnicodeEncodeError as error:
+            problem = f"half of a surrogate pair ({error.object[error.start]!r})"
+            mend = "write the character in full"
+            raise DataError(at, "text", problem, mend) from error
+        _validate_extra(clean["extra_info"], self.extra_types, at)
+        return clean
+
+    def unique(self, uid: str, number: int, at: str) -> None:
+        """Raise DataError where a row before this one (`number`) had its uid."""
+        twin = self._first.setdefault(short_hash(uid), number)
+        if twin != number:
+            problem = f"the same uid {uid} as row {twin}"
+            raise DataError(at, "column `uid`", problem, "drop one of the two rows")
+
+    def schema(self) -> pa.Schema:
+        """The arrow schema of the rows so far."""
+        return arrow_schema(self.extra_types)
+
+
+def short_hash(text: str) -> int:
+    """64 bits of a text: what is kept of it where a million texts would be too much."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 def validate_rows(rows: Iterable[Mapping[str, Any]], where: str = "rows") -> list[Row]:
@@ -76,27 +113,28 @@ def validate_rows(rows: Iterable[Mapping[str, Any]], where: str = "rows") -> lis
 
     Raises DataError naming row, column and mend; two rows of one uid are refused too.
     """
-    checked: list[Row] = []
-    first_seen: dict[str, int] = {}
-    extra_types: dict[str, pa.DataType] = dict(EXTRA_INFO)
-    for number, row in enumerate(rows):
-        at = f"{where}, row {number}"
-        clean = _validate_row(row, at)
-        _validate_extra(clean["extra_info"], extra_types, at)
-        twin = first_seen.setdefault(clean["uid"], number)
-        if twin != number:
-            problem = f"the same uid {clean['uid']} as row {twin}"
-            raise DataError(at, "column `uid`", problem, "drop one of the two rows")
-        checked.append(clean)
-    return checked
+    return list(_validated(rows, where, Validator()))
 
 
 def read_rows(path: str | os.PathLike[str]) -> list[Row]:
     """Validated rows of a `.parquet` or `.jsonl` file. Raises DataError for a bad file."""
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(str(path), "file", "there is no such file", "check the path")
-    return validate_rows(_by_suffix(path, _READERS)(path), str(path))
+    return list(RowFile(path))
+
+
+class RowFile:
+    """The validated rows of a file, one at a time; every loop reads the file again."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise DataError(str(path), "file", "there is no such file", "check the path")
+        if self.path.suffix not in _READERS:
+            problem = f"no format of ours: `{self.path.suffix}`"
+            raise DataError(str(path), "file", problem, f"use {' or '.join(_READERS)}")
+
+    def __iter__(self) -> Iterator[Row]:
+        rows = _READERS[self.path.suffix](self.path)
+        return _validated(rows, str(self.path), Validator())
 
 
 def write_rows(
@@ -108,21 +146,34 @@ def write_rows(
     the data came from) and counts by split; jsonl has no place for them.
     """
     path = Path(path)
-    write = _by_suffix(path, _WRITERS)
-    checked = validate_rows(rows, str(path))
+    writer_for(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            write(file, checked, source)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:  # an interrupt too leaves no half-written file
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return len(checked)
+    validator, splits = Validator(), Counter[str]()
+    with Spool(path.parent) as spool:
+        for row in _validated(rows, str(path), validator):
+            spool.append(row)
+            splits[row["split"]] += 1
+        write_file(path, spool, validator.schema(), metadata(source, splits))
+    return splits.total()
+
+
+def metadata(source: str, splits: Mapping[str, int]) -> dict[str, str]:
+    """What a parquet file of ours says of itself."""
+    return {
+        "verl_pi.schema_version": SCHEMA_VERSION,
+        "verl_pi.source": source,
+        "verl_pi.rows": json.dumps(dict(sorted(splits.items()))),
+    }
+
+
+def _validated(
+    rows: Iterable[Mapping[str, Any]], where: str, validator: Validator
+) -> Iterator[Row]:
+    for number, row in enumerate(rows):
+        at = f"{where}, row {number}"
+        clean = validator.clean(row, at)
+        validator.unique(clean["uid"], number, at)
+        yield clean
 
 
 def _validate_row(row: Mapping[str, Any], at: str) -> Row:
@@ -168,7 +219,7 @@ def _validate_extra(extra: Any, types: dict[str, pa.DataType], at: str) -> None:
             found is not None, at, column, value, "a string, number, boolean or list of strings"
         )
         if value is not None:
-            wanted = types.setdefault(key, found)
+            wanted = types.setdefault(key, EXTRA_INFO.get(key, found))
             _expect(wanted == found, at, column, value, f"{wanted} as in the rows before")
 
 
@@ -201,15 +252,7 @@ def _expect(good: bool, at: str, column: str, value: Any, wanted: str) -> None:
         raise DataError(at, f"column `{column}`", f"found {shown}", f"give {wanted}")
 
 
-def _by_suffix(path: Path, table: dict[str, Callable[..., Any]]) -> Callable[..., Any]:
-    if path.suffix not in table:
-        raise DataError(
-            str(path), "file", f"no format of ours: `{path.suffix}`", f"use {' or '.join(table)}"
-        )
-    return table[path.suffix]
-
-
-def _read_jsonl(path: Path) -> Iterable[Row]:
+def _read_jsonl(path: Path) -> Iterator[Row]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
@@ -229,38 +272,21 @@ def _line_error(path: Path, number: int, problem: str, mend: str) -> DataError:
     return DataError(f"{path}, line {number}", "line", problem, mend)
 
 
-def _read_parquet(path: Path) -> list[Row]:
+def _read_parquet(path: Path) -> Iterator[Row]:
     try:
-        rows = pq.read_table(path).to_pylist()
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=BATCH_ROWS):
+                yield from map(_without_nulls, batch.to_pylist())
     except (pa.ArrowException, OSError) as error:
         problem = f"no readable parquet ({str(error).splitlines()[0]})"
         raise DataError(str(path), "file", problem, "write the file again") from error
-    for row in rows:  # a key that only other rows have comes back as null
-        if isinstance(row.get("extra_info"), dict):
-            row["extra_info"] = {k: v for k, v in row["extra_info"].items() if v is not None}
-    return rows
 
 
-def _write_jsonl(file: Any, rows: list[Row], source: str) -> None:
-    for row in rows:
-        extra = {k: row["extra_info"][k] for k in sorted(row["extra_info"])}
-        file.write(json.dumps({**row, "extra_info": extra}, ensure_ascii=False).encode() + b"\n")
-
-
-def _write_parquet(file: Any, rows: list[Row], source: str) -> None:
-    splits = {name: sum(row["split"] == name for row in rows) for name in _splits(rows)}
-    metadata = {
-        "verl_pi.schema_version": SCHEMA_VERSION,
-        "verl_pi.source": source,
-        "verl_pi.rows": json.dumps(splits),
-    }
-    table = pa.Table.from_pylist(rows, schema=arrow_schema(rows).with_metadata(metadata))
-    pq.write_table(table, file, compression="zstd")
-
-
-def _splits(rows: list[Row]) -> list[str]:
-    return sorted({row["split"] for row in rows})
+def _without_nulls(row: Row) -> Row:
+    """A key of `extra_info` that only other rows have comes back as null."""
+    if isinstance(row.get("extra_info"), dict):
+        row["extra_info"] = {k: v for k, v in row["extra_info"].items() if v is not None}
+    return row
 
 
 _READERS = {".parquet": _read_parquet, ".jsonl": _read_jsonl}
-_WRITERS = {".parquet": _write_parquet, ".jsonl": _write_jsonl}

@@ -169,8 +169,9 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     before = path.read_bytes()
     with pytest.raises(DataError):
         write_rows(path, [row("new"), row(level=1)], source="test")
-    with pytest.raises(UnicodeEncodeError):
-        write_rows(path, [row("\ud800")], source="test")
+    for lone in (row("\ud800"), row(privileged=[{"kind": "a", "content": "\ud800"}])):
+        with pytest.raises(DataError, match="half of a surrogate pair"):
+            write_rows(path, [lone], source="test")
     assert path.read_bytes() == before
     assert [p.name for p in Path(tmp_path).iterdir()] == ["x.jsonl"]
 
