@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
-from data_prep import minif2f
-from data_prep.core_lean import build
+from data_prep import registry
 from data_prep.errors import DataError
-from data_prep.schema import write_rows
+from data_prep.family import MAX_CHARS, Drops, Family, Option, Request, boolean
 
-Options = dict[str, str]
-
+COMMON = (
+    Option("source", str, None, "FILE, FOLDER or hub id (OWNER/NAME[:CONFIG[:SPLIT,SPLIT]])"),
+    Option("out", str, "", "FOLDER (one file a split) or FILE (.parquet, .jsonl); default NAME"),
+    Option("format", str, "", "parquet or jsonl, where out is a folder"),
+    Option("split", str, "", "a new split by problem, like train:0.8,test:0.2"),
+    Option("keep", str, "", "the splits to write, like train"),
+    Option("rows", int, 0, "so many rows of each split, chosen by seed"),
+    Option("seed", int, 0, "of rows, split, and what the data set draws"),
+    Option("against", str, "", "held-out FILE[,FILE]: training rows in it are dropped"),
+    Option("max_chars", int, MAX_CHARS, "longest text of a row; longer ones are dropped"),
+    Option("strict", boolean, False, "true: the first row to drop is an error"),
+    Option("dry_run", boolean, False, "true: everything but writing"),
+)
+NUMBERS: dict[Any, str] = {int: "give a whole number", float: "give a number"}
 HELP = """\
 usage: python -m data_prep NAME [key=value ...]
+       python -m data_prep NAME --help
 
 Turns a data set into rows of one schema (verl's columns, and `privileged`).
-
-  core_lean  out=DIR                 the bundled Lean theorems, generated again:
-                                     warmup.jsonl, train.jsonl, heldout.jsonl
-  minif2f    source=PATH out=FILE    miniF2F in Lean 4; source is a .jsonl file, a .lean file,
-                                     or a folder of .lean files; out ends in .parquet or .jsonl
-
 The same input gives the same bytes. A file is written whole or not at all.
 """
 
@@ -31,59 +37,100 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status (2 for bad input)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(HELP)
+        print(_help())
         return 0
+    name, *rest = arguments
     try:
-        name, options = arguments[0], _options(arguments[1:])
-        if name not in COMMANDS:
-            raise _usage("command", f"there is no `{name}`", f"use one of {', '.join(COMMANDS)}")
-        written = COMMANDS[name](options)
+        command = registry.get_command(name)
+        if command is not None:
+            return command(rest)
+        return _prepare(registry.get_family(name), rest)
     except (DataError, OSError) as error:
         print(f"data_prep: {error}", file=sys.stderr)
         return 2
-    for path, count in written.items():
+
+
+def _prepare(family: Family, arguments: list[str]) -> int:
+    if set(arguments) & {"-h", "--help", "help"}:
+        print(_family_help(family))
+        return 0
+    from data_prep.pipeline import prepare  # lazy: numpy, pyarrow
+
+    options = _options(family, arguments)
+    drops = Drops(strict=options["strict"])
+    prepared = prepare(Request(family, options["source"], options, drops))
+    if options["dry_run"]:
+        print("dry run: nothing is written")
+    for path, count in prepared.files.items():
         print(f"{path}: {count} rows")
+    for reason, count in drops.counts.most_common():
+        first = next(place["where"] for place in drops.places if place["reason"] == reason)
+        print(f"dropped {count}: {reason} (first: {first})")
     return 0
 
 
-def _core_lean(options: Options) -> dict[str, int]:
-    (out,) = _take(options, "out")
-    return build.write(out)
+def _options(family: Family, arguments: list[str]) -> dict[str, Any]:
+    """All options of the family, parsed; those not given have their defaults."""
+    known = {option.name: option for option in (*COMMON, *family.options)}
+    values = {option.name: option.default for option in known.values()}
+    for argument in arguments:
+        name, equals, text = argument.partition("=")
+        if name not in known:
+            raise registry.unknown("option", name, known)
+        if not equals or not text:
+            raise DataError("command line", "option", f"`{name}` has no value", f"add {name}=...")
+        try:
+            values[name] = known[name].parse(text)
+        except ValueError as error:
+            mend = NUMBERS.get(known[name].parse) or str(error)
+            raise DataError("command line", name, f"found `{text}`", mend) from error
+    if values["format"] not in ("", "parquet", "jsonl"):
+        raise registry.unknown("format", values["format"], ("parquet", "jsonl"))
+    return values
 
 
-def _minif2f(options: Options) -> dict[str, int]:
-    source, out = _take(options, "source", "out")
-    rows = minif2f.load(source)
-    return {out: write_rows(out, rows, source=f"{minif2f.SOURCE} {Path(source).name}")}
+def _help() -> str:
+    lines = [HELP, "data sets:"]
+    for name in sorted(registry.families()):
+        lines.append(f"  {name:<15} {registry.get_family(name).description}")
+    lines += ["", "other commands:"] if registry.COMMANDS else []
+    lines += [f"  {name:<15} {text}" for name, (_, text) in sorted(registry.COMMANDS.items())]
+    return "\n".join([*lines, "", "options of every data set:", *_described(COMMON)])
 
 
-COMMANDS: dict[str, Callable[[Options], dict[str, int]]] = {
-    "core_lean": _core_lean,
-    "minif2f": _minif2f,
-}
+def _family_help(family: Family) -> str:
+    source = f"hub id {family.hub.id}" if family.hub else "none: give source="
+    source = "none: it is generated" if family.reads == "nothing" else source
+    lines = [
+        f"usage: python -m data_prep {family.name} [key=value ...]",
+        "",
+        f"{family.description}; {family.size}" if family.size else family.description,
+        f"  verifier        {family.verifier}",
+        f"  default source  {source}",
+        f"  licence         {family.licence or 'see its publisher'}",
+        f"  privileged      {', '.join(family.kinds) or 'none'}",
+    ]
+    if family.options:
+        lines += ["", "options:", *_described(family.options)]
+    return "\n".join([*lines, "", "options of every data set:", *_described(COMMON)])
 
 
-def _options(arguments: list[str]) -> Options:
-    pairs = [argument.partition("=") for argument in arguments]
-    for key, equals, _ in pairs:
-        if not equals:
-            raise _usage("option", f"`{key}` has no value", f"write {key}=...")
-    return {key: value for key, _, value in pairs}
+def _described(options: tuple[Option, ...]) -> list[str]:
+    return [f"  {o.name + '=':<15} {o.help}{_default(o.default)}" for o in options]
 
 
-def _take(options: Options, *names: str) -> list[str]:
-    unknown = sorted(options.keys() - set(names))
-    if unknown:
-        raise _usage("option", f"there is no `{unknown[0]}`", f"use {', '.join(names)}")
-    for name in names:
-        if not options.get(name):
-            raise _usage("option", f"`{name}` is missing", f"add {name}=...")
-    return [options[name] for name in names]
+def _default(value: Any) -> str:
+    return "" if value in (None, "") else f" (default {str(value).lower()})"
 
 
-def _usage(what: str, problem: str, mend: str) -> DataError:
-    return DataError("command line", what, problem, mend)
+def _on_terminate(number: int, frame: Any) -> None:
+    """Leave as an interrupt does, so that temporary files are taken away."""
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signal.signal(signal.SIGTERM, _on_terminate)
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -19,6 +19,7 @@ from data_prep.errors import DataError
 __all__ = ["Drop", "Drops", "Family", "Hub", "Option", "Record", "Request", "make_row"]
 
 MAX_CHARS = 200_000
+MAX_PLACES = 1000
 Row = dict[str, Any]
 Parse = Callable[[str], Any]
 
@@ -39,19 +40,29 @@ class Drop(Exception):
 class Drops:
     """Rows left out: how many for each reason, and the first places of each."""
 
+    strict: bool = False
+    kept: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     places: list[dict[str, str]] = field(default_factory=list)
-    strict: bool = False
-    shown: int = 1000
 
     def add(self, where: str, reason: str, detail: str = "") -> None:
-        """Count one row. With `strict` it is an error instead (DataError)."""
+        """Count one row. It is an error instead (DataError) with `strict`, and where the first
+        1,000 rows were all dropped: the source is another than the family expects."""
         if self.strict:
             mend = "mend the row, or leave out strict=true to drop it"
             raise DataError(where, "row", f"{reason} {detail}".strip(), mend)
         self.counts[reason] += 1
-        if self.counts[reason] <= self.shown:
+        if self.counts[reason] <= MAX_PLACES:
             self.places.append({"where": where, "reason": reason, "detail": detail[:200]})
+        if self.kept == 0 and self.counts.total() >= MAX_PLACES:
+            raise self.nothing_left(where)
+
+    def nothing_left(self, where: str) -> DataError:
+        """The error for a source of which no row is left."""
+        reasons = ", ".join(f"{n} × {reason}" for reason, n in self.counts.most_common(3))
+        first = f"; the first: {self.places[0]['where']}" if self.places else ""
+        problem = f"no row is left ({reasons or 'there was none'}{first})"
+        return DataError(where, "rows", problem, "check that the source is this data set")
 
 
 @dataclass(frozen=True)
@@ -132,7 +143,9 @@ class Request:
     def path(self) -> Path:
         """The source as an existing file or folder. Raises DataError where it is none."""
         if self.source is None or not Path(self.source).exists():
-            problem = "missing" if self.source is None else f"there is no {self.source}"
+            problem = (
+                "missing" if self.source is None else f"there is no file or folder {self.source}"
+            )
             raise DataError(self.family.name, "source", problem, "add source=FILE or source=FOLDER")
         return Path(self.source)
 

@@ -16,8 +16,9 @@ def read_hub(hub: Hub, reading: Reading) -> Iterator[Record]:
     for config in hub.configs:
         for split in hub.splits:
             place = "/".join(filter(None, [hub.id, config, split]))
+            reading.split = split
             for number, fields in enumerate(_rows(hub, config, split)):
-                if record := reading.record(f"{place}, row {number}", fields, split):
+                if record := reading.record(f"{place}, row {number}", fields):
                     yield record
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+from data_prep.family import Drop, Record
+
 INSTRUCTION = "Reason step by step and put the final answer in \\boxed{}."
 _BOXES = ("\\boxed", "\\fbox")
 
@@ -9,6 +13,20 @@ _BOXES = ("\\boxed", "\\fbox")
 def math_prompt(problem: str) -> str:
     """The problem, then what form the answer is to have."""
     return f"{problem.strip()}\n\n{INSTRUCTION}"
+
+
+def boxed_answer(solution: str) -> str:
+    """The answer in the solution's last box. Drops the row where there is none."""
+    answer = last_boxed(solution)
+    if answer is None:
+        raise Drop("no boxed answer")
+    return answer
+
+
+def level_of(record: Record) -> str:
+    """`level` as a bare number (`Level 5`, `5` and 5 are "5"); empty where it is none."""
+    match = re.search(r"\d+", str(record.fields.get("level") or ""))
+    return match.group() if match else ""
 
 
 def last_boxed(solution: str) -> str | None:

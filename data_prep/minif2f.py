@@ -9,12 +9,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data_prep.errors import DataError
+from data_prep.family import Drop, Family, Record, Request, make_row
 from data_prep.lean_text import CLOSING, OPENING, Token, drop_comments, tokens
 from data_prep.schema import Row
 from data_prep.skeleton import skeleton
@@ -47,6 +48,44 @@ def load(path: str | Path) -> list[Row]:
     out. Raises DataError naming file and row.
     """
     return [_row(i, problem) for i, problem in enumerate(read(path))]
+
+
+def build(request: Request) -> Iterator[Row]:
+    """Rows of `.lean` files, or of records in one of the two other formats."""
+    path = Path(request.source or "")
+    if path.suffix == ".lean" or (path.is_dir() and next(path.rglob("*.lean"), None)):
+        yield from load(request.path)
+    else:
+        yield from request.convert(_record_row)
+
+
+def problem_of(record: Record, **fields: str) -> Problem:
+    """The problem of a record, `fields` before its own. Drops the row where it has none."""
+    try:
+        return _of_fields({**record.fields, **fields}, record.where, record.split or "all")
+    except DataError as error:
+        raise Drop(f"{error.what}: {error.problem}") from error
+
+
+def lean_row(problem: Problem, index: int, source: str, family: str) -> Row:
+    """The row of a problem; `privileged` has its proof and its skeleton where there are any."""
+    privileged: dict[str, str | None] = {"skeleton": None, "gold_solution": problem.proof}
+    if problem.proof is not None and (derived := skeleton(problem.proof)).replaced:
+        privileged["skeleton"] = derived.text
+    return make_row(
+        data_source=source,
+        prompt=f"{INSTRUCTION}\n```lean\n{problem.header}{problem.statement}\n```",
+        ability="lean",
+        verifier="lean",
+        ground_truth=problem.header + problem.statement,
+        split=problem.split,
+        index=index,
+        family=family,
+        level=family,
+        header=problem.header,
+        name=problem.name,
+        privileged=privileged,
+    )
 
 
 def read(path: str | Path) -> list[Problem]:
@@ -101,23 +140,24 @@ def _read_json(line: str, where: str) -> Problem:
         raise DataError(where, "line", f"not JSON ({error.msg})", "write one object") from error
     if not isinstance(record, dict):
         raise DataError(where, "line", "not an object", "write one object a line")
-    split = str(record.get("split", "all"))
-    if "lean" in record:
-        found = list(_read_lean(_field(record, "lean", where), where, split))
-        if len(found) != 1:
-            raise DataError(where, "`lean`", f"{len(found)} theorems", "give one theorem a row")
-        return found[0]
-    header = str(record.get("header") or DEFAULT_HEADER)
-    proof = str(record.get("formal_proof") or "") or None
-    statement = _field(record, "formal_statement", where)
-    source = f"{header}{statement}" + (f"\n{proof}" if proof else "")
-    (problem,) = list(_read_lean(source, where, split)) or [None]
-    if problem is None:
-        raise DataError(where, "`formal_statement`", "no theorem in it", "give `theorem ... := by`")
-    return problem
+    return _of_fields(record, where, str(record.get("split", "all")))
 
 
-def _field(record: dict[str, Any], name: str, where: str) -> str:
+def _of_fields(record: Mapping[str, Any], where: str, split: str) -> Problem:
+    column = "lean" if "lean" in record else "formal_statement"
+    source = _field(record, column, where)
+    if column == "formal_statement":
+        proof = str(record.get("formal_proof") or "")
+        header = str(record.get("header") or DEFAULT_HEADER)
+        source = f"{header}{source}" + (f"\n{proof}" if proof else "")
+    found = list(_read_lean(source, where, split))
+    if len(found) != 1:
+        problem = f"{len(found)} theorems" if found or column == "lean" else "no theorem in it"
+        raise DataError(where, f"`{column}`", problem, "give one `theorem ... := by` a row")
+    return found[0]
+
+
+def _field(record: Mapping[str, Any], name: str, where: str) -> str:
     if not isinstance(record.get(name), str):
         raise DataError(where, f"`{name}`", "missing", "give `lean` or `formal_statement`")
     return record[name]
@@ -181,31 +221,22 @@ def _block(text: str) -> str:
 
 
 def _row(index: int, problem: Problem) -> Row:
-    privileged = []
-    if problem.proof is not None:
-        derived = skeleton(problem.proof)
-        if derived.replaced:
-            privileged.append({"kind": "skeleton", "content": derived.text})
-        privileged.append({"kind": "gold_solution", "content": problem.proof})
-    return {
-        "data_source": SOURCE,
-        "prompt": [
-            {
-                "role": "user",
-                "content": f"{INSTRUCTION}\n```lean\n{problem.header}{problem.statement}\n```",
-            }
-        ],
-        "ability": "lean",
-        "reward_model": {"style": "lean", "ground_truth": problem.header + problem.statement},
-        "extra_info": {
-            "family": problem.name.split("_")[0],
-            "header": problem.header,
-            "index": index,
-            "name": problem.name,
-            "split": problem.split,
-            "structure": "",
-        },
-        "privileged": privileged,
-        "level": problem.name.split("_")[0],
-        "split": problem.split,
-    }
+    return lean_row(problem, index, SOURCE, problem.name.split("_")[0])
+
+
+def _record_row(record: Record, request: Request) -> Row:
+    column = "lean" if "lean" in record.fields else "formal_statement"
+    record.text(column)
+    return _row(record.number, problem_of(record))
+
+
+MINIF2F = Family(
+    name="minif2f",
+    description="miniF2F in Lean 4: jsonl, a .lean file, or a folder of them",
+    verifier="lean",
+    build=build,
+    licence="MIT and Apache-2.0, by publisher",
+    size="244 valid, 244 test",
+    kinds=("skeleton", "gold_solution"),
+    id_column="name",
+)

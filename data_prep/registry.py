@@ -21,11 +21,26 @@ from data_prep.family import Family
 ENTRY_POINT_GROUP = "verl_pi.datasets"
 
 FAMILIES = {
+    "aime": "data_prep.aime:AIME",
+    "core_lean": "data_prep.core_lean.build:CORE_LEAN",
     "gsm8k": "data_prep.gsm8k:GSM8K",
+    "humaneval": "data_prep.humaneval:HUMANEVAL",
+    "math": "data_prep.hendrycks_math:MATH",
+    "math500": "data_prep.math500:MATH500",
+    "mbpp": "data_prep.mbpp:MBPP",
+    "minif2f": "data_prep.minif2f:MINIF2F",
+    "numina": "data_prep.numina:NUMINA",
+    "proofnet": "data_prep.proofnet:PROOFNET",
+    "reasoning_gym": "data_prep.reasoning_gym:REASONING_GYM",
 }
 # Commands that are no family: target and one line of help. The target is called as
 # `main(arguments: list[str]) -> int` and has its own `--help`.
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS: dict[str, tuple[str, str]] = {
+    "leak": (
+        "data_prep.leak_command:main",
+        "is a held-out row in the training data?",
+    ),
+}
 
 
 def families() -> dict[str, str]:

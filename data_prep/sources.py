@@ -33,20 +33,22 @@ _SPLITS = {"train": "train", "test": "test", "valid": "valid", "val": "valid", "
 
 @dataclass
 class Reading:
-    """One reading of a source: where dropped lines are counted, and how many records there were."""
+    """One reading of a source: where dropped lines are counted, the split of the file at hand,
+    and how many records there were."""
 
     drops: Drops = field(default_factory=Drops)
     max_chars: int = MAX_CHARS
+    split: str | None = None
     count: int = 0
 
-    def record(self, where: str, fields: Any, split: str | None) -> Record | None:
+    def record(self, where: str, fields: Any) -> Record | None:
         """The record, or None (counted) where it is no object."""
         number, self.count = self.count, self.count + 1
         if not isinstance(fields, dict):
             self.drops.add(where, "not an object", f"found {type(fields).__name__}")
             return None
         own = fields.get("split")
-        split = own if isinstance(own, str) and own else split
+        split = own if isinstance(own, str) and own else self.split
         return Record(where, number, fields, split, self.max_chars)
 
 
@@ -57,6 +59,7 @@ def read(source: str | None, hub: Hub | None, reading: Reading) -> Iterator[Reco
     """
     if source is not None and Path(source).exists():
         for path in files(Path(source)):
+            reading.split = split_of(path, Path(source))
             yield from _read_file(path, reading)
         return
     wanted = hub if source is None else _hub_of(source, hub)
@@ -79,9 +82,13 @@ def files(path: Path) -> list[Path]:
     return found
 
 
-def split_of(path: Path) -> str | None:
-    """The split that a file's name or its folder's speaks of (`train-00000.parquet`), or None."""
-    words = re.split(r"[^a-z]+", f"{path.name} {path.parent.name}".lower())
+def split_of(path: Path, source: Path) -> str | None:
+    """The split that the file's name, or its folder's below `source`, speaks of, or None.
+
+    `train-00000-of-00002.parquet`, `validation/part.csv`.
+    """
+    below = path.relative_to(source).parts if path != source else (path.name,)
+    words = re.split(r"[^a-z]+", " ".join(reversed(below)).lower())
     return next((_SPLITS[word] for word in words if word in _SPLITS), None)
 
 
@@ -121,14 +128,14 @@ def _read_file(path: Path, reading: Reading) -> Iterator[Record]:
 
 
 def _read_parquet(path: Path, reading: Reading) -> Iterator[Record]:
-    number, split = 0, split_of(path)
+    number = 0
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=BATCH):
             for place in range(batch.num_rows):
                 where = f"{path}, row {number}"
                 number += 1
                 fields = _fields(batch, place, where, reading)
-                if fields is not None and (record := reading.record(where, fields, split)):
+                if fields is not None and (record := reading.record(where, fields)):
                     yield record
 
 
@@ -143,14 +150,13 @@ def _fields(
 
 
 def _read_jsonl(path: Path, reading: Reading) -> Iterator[Record]:
-    split = split_of(path)
     for number, line in _lines(path):
         where = f"{path}:{number}"
         if line is None:
             reading.drops.add(where, f"longer than {MAX_LINE} bytes")
         elif line.strip():
             found = _parse(line, where, reading)
-            if found is not None and (record := reading.record(where, found[0], split)):
+            if found is not None and (record := reading.record(where, found[0])):
                 yield record
 
 
@@ -179,7 +185,7 @@ def _read_json(path: Path, reading: Reading) -> Iterator[Record]:
         lists = [item for item in value.values() if isinstance(item, list)]
         value = lists[0] if len(lists) == 1 else [value]
     for number, fields in enumerate(value if isinstance(value, list) else [value]):
-        if record := reading.record(f"{path}, item {number}", fields, split_of(path)):
+        if record := reading.record(f"{path}, item {number}", fields):
             yield record
 
 
@@ -198,9 +204,7 @@ def _read_csv(path: Path, reading: Reading) -> Iterator[Record]:
                 if len(values) != len(header):
                     detail = f"{len(values)} of {len(header)}"
                     reading.drops.add(where, "another number of columns than the header", detail)
-                elif record := reading.record(
-                    where, dict(zip(header, values, strict=True)), split_of(path)
-                ):
+                elif record := reading.record(where, dict(zip(header, values, strict=True))):
                     yield record
         except csv.Error as error:
             where = f"{path}:{table.line_num}"

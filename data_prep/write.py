@@ -95,7 +95,10 @@ class Spool:
         return self._length
 
     def __iter__(self) -> Iterator[Row]:
-        """All rows. One loop at a time: each starts again from the first row."""
+        return map(json.loads, self.lines())
+
+    def lines(self) -> Iterator[bytes]:
+        """All rows as JSON. One loop at a time: each starts again from the first row."""
         self._sink.close()
         self._file.seek(0)
         with self._again("rb") as file:
@@ -103,7 +106,7 @@ class Spool:
             rest = b""
             while block := stream.read(1 << 20):
                 *lines, rest = (rest + block).split(b"\n")
-                yield from map(json.loads, lines)
+                yield from lines
 
     def __enter__(self) -> Spool:
         return self

@@ -1,0 +1,50 @@
+"""MATH: competition problems of five levels and seven subjects; the answer is the last box."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from data_prep.family import Family, Hub, Record, Request, Row, make_row
+from data_prep.math_text import boxed_answer, level_of, math_prompt
+
+SOURCE = "lighteval/MATH"
+HUB = "EleutherAI/hendrycks_math"
+SUBJECTS = (
+    "algebra", "counting_and_probability", "geometry", "intermediate_algebra", "number_theory",
+    "prealgebra", "precalculus",
+)  # fmt: skip
+
+
+def build(request: Request) -> Iterator[Row]:
+    """Rows of records with `problem` and `solution`, and `level`, `type` where there are any."""
+    return request.convert(_row)
+
+
+def _row(record: Record, request: Request) -> Row:
+    solution = record.text("solution")
+    answer = boxed_answer(solution)
+    return make_row(
+        data_source=SOURCE,
+        prompt=math_prompt(record.text("problem")),
+        ability="math",
+        verifier="math",
+        ground_truth=answer,
+        split=record.split or "train",
+        index=record.number,
+        family=record.text("type", "subject", default=""),
+        level=level_of(record),
+        privileged={"gold_answer": answer, "gold_solution": solution},
+    )
+
+
+MATH = Family(
+    name="math",
+    description="MATH: competition problems of five levels",
+    verifier="math",
+    build=build,
+    hub=Hub(HUB, splits=("train", "test"), configs=SUBJECTS),
+    licence="MIT",
+    size="7,500 train, 5,000 test",
+    kinds=("gold_answer", "gold_solution"),
+    id_column="unique_id",
+)

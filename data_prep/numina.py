@@ -1,0 +1,52 @@
+"""NuminaMath-CoT: problems from nine collections with worked solutions; the answer is boxed.
+
+Rows without a boxed answer (proofs, mostly) are dropped. Parts of it come from MATH and GSM8K, so
+`against=` the set that is evaluated on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from data_prep.family import Drop, Family, Hub, Option, Record, Request, Row, make_row
+from data_prep.math_text import boxed_answer, math_prompt
+
+SOURCE = "AI-MO/NuminaMath-CoT"
+
+
+def build(request: Request) -> Iterator[Row]:
+    """Rows of records with `problem` and `solution`, and `source` (the collection)."""
+    return request.convert(_row)
+
+
+def _row(record: Record, request: Request) -> Row:
+    collection = record.text("source", default="")
+    wanted = list(filter(None, request["collections"].split(",")))
+    if wanted and collection not in wanted:
+        raise Drop("another collection")
+    solution = record.text("solution")
+    answer = boxed_answer(solution)
+    return make_row(
+        data_source=SOURCE,
+        prompt=math_prompt(record.text("problem")),
+        ability="math",
+        verifier="math",
+        ground_truth=answer,
+        split=record.split or "train",
+        index=record.number,
+        family=collection,
+        privileged={"gold_answer": answer, "gold_solution": solution},
+    )
+
+
+NUMINA = Family(
+    name="numina",
+    description="NuminaMath-CoT: problems with worked solutions (rows=10000 for the 10k subset)",
+    verifier="math",
+    build=build,
+    hub=Hub(SOURCE, splits=("train", "test")),
+    licence="Apache-2.0",
+    size="859,494 train, 100 test",
+    kinds=("gold_answer", "gold_solution"),
+    options=(Option("collections", str, "", "only these, like olympiads,amc_aime"),),
+)
