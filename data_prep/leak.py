@@ -152,9 +152,9 @@ class HeldOut:
             for held_out in self._keys.get(short_hash(statement_key(row)), ()):
                 same.add(held_out)
                 yield Match(count - 1, row["uid"], held_out, SAME, 1.0)
-        if len(self._grams) == 0:
-            return
         common = frequency > (COMMON * count if count >= FEW else count)
+        if not np.any((frequency > 0) & ~common):
+            return
         rare = np.repeat(~common, self._ends - self._starts)
         own = np.bincount(self._owners[rare], minlength=self._rows)
         for place, row in enumerate(train):

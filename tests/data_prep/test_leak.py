@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from data_prep import core_lean
+from data_prep.__main__ import main
 from data_prep.leak import LeakError, check_disjoint, find_leaks, normalise
-from data_prep.schema import make_uid
+from data_prep.schema import make_uid, write_rows
 
 
 def row(question: str, *, style: str = "rule", truth: str = "2"):
@@ -79,3 +83,78 @@ def test_the_bundled_splits_pass():
 
 def test_normalised_text():
     assert normalise("  What’s  ﬁve\n× SIX? ") == "what s five six"
+
+
+def write(path, questions):
+    rows = [
+        {**row(q), "ability": "math", "extra_info": {}, "privileged": [], "level": "", "split": "s"}
+        for q in questions
+    ]
+    write_rows(path, rows, source="test")
+    return str(path)
+
+
+def test_the_command_reports_and_exits(tmp_path, capsys):
+    train = write(tmp_path / "train.parquet", [LONG.format("48"), "What is 3 + 4?", "Another one"])
+    held = write(tmp_path / "held.jsonl", ["what IS 3+4?", LONG.format("48") + "!", "A third one"])
+    report = tmp_path / "report.json"
+    assert main(["leak", train, held, f"report={report}"]) == 1
+    shown = capsys.readouterr().out
+    assert shown.startswith("2 of 3 held-out rows are among 3 training rows\n")
+    written = json.loads(report.read_text())
+    assert [found["reason"] for found in written["leaks"]] == [
+        "the same statement", "shared 8-grams",
+    ]  # fmt: skip
+    assert written["train"] == "train.parquet" and written["held_out_rows"] == 3
+    assert [found["train_uid"] for found in written["leaks"]] == [
+        make_uid(row("What is 3 + 4?")), make_uid(row(LONG.format("48"))),
+    ]  # fmt: skip
+
+
+def test_the_command_says_when_nothing_leaks(tmp_path, capsys):
+    train = write(tmp_path / "train.jsonl", [LONG.format("48")])
+    held = write(tmp_path / "held.jsonl", ["What is 3 + 4?"])
+    assert main(["leak", train, held]) == 0
+    assert "0 of 1 held-out rows" in capsys.readouterr().out
+    held = write(tmp_path / "held.jsonl", [LONG.format("52")])
+    assert main(["leak", train, held, "ngram=4"]) == 0
+    assert main(["leak", train, held, "ngram=4", "overlap=0.6"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gone.parquet", "gone.parquet"], "there is no such file"),
+        (["a.parquet"], "1 given"),
+        (["a", "b", "overlap=2"], "overlap: found `2`"),
+        (["a", "b", "ngram=x"], "ngram: found `x`"),
+        (["a", "b", "overlp=1"], "did you mean `overlap`?"),
+    ],
+)
+def test_the_command_refuses_bad_input(arguments, message, capsys):
+    assert main(["leak", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+words = st.lists(
+    st.sampled_from(["one", "two", "three", "four", "five", "six"]), min_size=1, max_size=14
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(train=st.lists(words, max_size=6), held_out=st.lists(words, max_size=4))
+def test_leaks_are_those_of_a_plain_search(train, held_out):
+    """The hashes find what a comparison of sets of n-grams finds."""
+    rows = [row(" ".join(question)) for question in train]
+    held = [row(" ".join(question)) for question in held_out]
+
+    def grams(question):
+        return {tuple(question[i : i + 3]) for i in range(len(question) - 2)}
+
+    expected = {
+        " ".join(h)
+        for h in held_out
+        if any(h == t or (grams(h) and len(grams(h) & grams(t)) >= 0.8 * len(grams(h)))
+               for t in train)
+    }  # fmt: skip
+    assert {found.text for found in find_leaks(rows, held, ngram=3)} == expected
