@@ -195,7 +195,7 @@ from data_prep import write
 from data_prep.__main__ import main
 write.GROUP_ROWS = 256
 for path in sys.argv[1:]:
-    assert main(["gsm8k", f"source={path}", f"out={path}.out"]) == 0
+    assert main(["gsm8k", f"source={path}", f"out={path[:-6]}"]) == 0
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

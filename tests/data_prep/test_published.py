@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def test_mbpp(tmp_path):
     }  # fmt: skip
     for row in (row for part in rows.values() for row in part):
         truth = json.loads(row["reward_model"]["ground_truth"])
-        assert f"{truth['entry_point']}(" in truth["tests"][0]
+        assert re.search(rf"\b{truth['entry_point']}\s*\(", truth["tests"][0])
         assert truth["entry_point"] in (privileged(row, "gold_solution") or "")
     assert not find_leaks(rows["train"], [*rows["test"], *rows["validation"]])
 
