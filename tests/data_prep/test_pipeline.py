@@ -187,27 +187,3 @@ def test_a_stop_in_the_middle_leaves_the_old_file(tmp_path, number):
     left = [name for name in os.listdir(out) if name != "train.parquet"]
     assert all(name.startswith(".train.parquet.") for name in left)
     assert len(left) == (0 if number == signal.SIGTERM else 1)
-
-
-GROWTH = """
-import resource, sys
-from data_prep import write
-from data_prep.__main__ import main
-write.GROUP_ROWS = 256
-for path in sys.argv[1:]:
-    assert main(["gsm8k", f"source={path}", f"out={path[:-6]}"]) == 0
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
-
-
-def test_memory_does_not_grow_with_the_rows(tmp_path):
-    """6,000 further rows of 5 kB cost far less than the 30 MB of their text."""
-    filler = "word " * 1000
-    paths = [
-        source(tmp_path, ({"question": f"{i}?", "answer": f"{filler}#### {i}"} for i in range(n)),
-               f"train{n}.jsonl") for n in (1000, 3000, 9000)
-    ]  # fmt: skip
-    command = [sys.executable, "-c", GROWTH, *map(str, paths)]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    peaks = [int(line) for line in shown.splitlines() if line.isdigit()]
-    assert peaks[2] - peaks[1] < 15_000  # kB
