@@ -73,7 +73,7 @@ def test_a_renamed_copy_is_no_wrong_skeleton():
 
 def test_an_unknown_kind_lists_the_known_ones():
     with pytest.raises(DataError, match="use one of skeleton, gold_solution, wrong_skeleton"):
-        pi.contents([], "hint")
+        pi.contents([], "advice")
 
 
 def test_attaching_keeps_the_rows_valid_and_replaces_a_kind():
