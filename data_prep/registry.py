@@ -23,6 +23,7 @@ ENTRY_POINT_GROUP = "verl_pi.datasets"
 FAMILIES = {
     "aime": "data_prep.aime:AIME",
     "core_lean": "data_prep.core_lean.build:CORE_LEAN",
+    "gem": "data_prep.gem:GEM",
     "gsm8k": "data_prep.gsm8k:GSM8K",
     "humaneval": "data_prep.humaneval:HUMANEVAL",
     "math": "data_prep.hendrycks_math:MATH",
@@ -32,14 +33,18 @@ FAMILIES = {
     "numina": "data_prep.numina:NUMINA",
     "proofnet": "data_prep.proofnet:PROOFNET",
     "reasoning_gym": "data_prep.reasoning_gym:REASONING_GYM",
+    "tau_airline": "data_prep.tau_bench:AIRLINE",
+    "tau_retail": "data_prep.tau_bench:RETAIL",
+    "travel_planner": "data_prep.travel_planner:TRAVEL_PLANNER",
 }
 # Commands that are no family: target and one line of help. The target is called as
 # `main(arguments: list[str]) -> int` and has its own `--help`.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "leak": (
-        "data_prep.leak_command:main",
-        "is a held-out row in the training data?",
-    ),
+    "frontier": ("data_prep.frontier:main", "keep the rows that a model passes sometimes"),
+    "leak": ("data_prep.leak_command:main", "is a held-out row in the training data?"),
+    "pi": ("data_prep.pi.command:main", "add kinds of privileged information to a file"),
+    "show": ("data_prep.preview:main", "print rows and both views as the model will see them"),
+    "traces": ("data_prep.traces:main", "a stronger model's tool calls as such kinds"),
 }
 
 

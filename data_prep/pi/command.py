@@ -1,0 +1,98 @@
+"""`python -m data_prep pi`: kinds of privileged information added to a file of rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from data_prep import pi
+from data_prep.attempts import read_attempts
+from data_prep.errors import DataError
+from data_prep.family import Option
+from data_prep.generate import Sampling, open_model
+from data_prep.options import REQUIRED, help_text, names, parse, positive
+from data_prep.pi.builder import Content
+from data_prep.pi.written import REQUESTS, Attempts, Generate
+from data_prep.schema import Row, RowFile, write_rows
+from data_prep.ticker import Ticker
+
+BATCH = 32
+OPTIONS = (
+    Option("kinds", names, REQUIRED, "such as [gold_answer,wrong_answer]; all are listed below"),
+    Option("out", str, REQUIRED, "the rows with these kinds added: .parquet or .jsonl"),
+    Option("seed", int, 0, "of the controls, and of what a model writes"),
+    Option("attempts", str, None, "OUT.attempts.jsonl of frontier, or of traces"),
+    Option("model", str, None, "writes hints and diagnoses: a folder, hub id, or name there"),
+    Option("endpoint", str, None, "an OpenAI-compatible server, such as http://HOST:8000/v1"),
+    Option("temperature", float, 0.7, "of the writing"),
+    Option("max_tokens", positive, 256, "of what is written"),
+)
+ABOUT = f"""\
+Adds kinds to `privileged`; an entry of the same kind is replaced.
+Kinds: {", ".join(pi.BUILDERS)};
+from attempts={{FILE}}: {", ".join(pi.ATTEMPT_KINDS)} (all but the first need model=)."""
+
+
+def main(arguments: list[str]) -> int:
+    """The command. Returns the exit status."""
+    if arguments[:1] in (["--help"], ["-h"]):
+        print(help_text("pi FILE kinds=[...] out=FILE [key=value ...]", ABOUT, OPTIONS))
+        return 0
+    (path,), options = parse("pi", arguments, OPTIONS)
+    rows, kinds = RowFile(path), options["kinds"]
+    attempts = _attempts(kinds, options)
+    contents = {k: pi.builder(k)(rows, options["seed"]) for k in kinds if k in pi.BUILDERS}
+    found: Counter[str] = Counter()
+    added = _added(rows, kinds, contents, attempts, _writer(kinds, options), found)
+    total = write_rows(options["out"], added, source=f"{Path(path).name}, with {', '.join(kinds)}")
+    for kind in kinds:
+        print(f"{kind}: {found[kind]} of {total} rows")
+    print(f"{options['out']}: {total} rows")
+    return 0
+
+
+def _attempts(kinds: Sequence[str], options: dict[str, Any]) -> Attempts:
+    """The attempts, where a kind comes from them. Unknown kinds are refused here."""
+    for kind in kinds:
+        if kind not in pi.ATTEMPT_KINDS:
+            pi.builder(kind)
+        elif options["attempts"] is None:
+            raise DataError("command pi", kind, "it comes from attempts", "add attempts=FILE")
+    return read_attempts(options["attempts"]) if options["attempts"] else {}
+
+
+def _writer(kinds: Sequence[str], options: dict[str, Any]) -> Generate | None:
+    if not any(kind in REQUESTS for kind in kinds):
+        return None
+    if options["model"] is None:
+        raise DataError("command pi", kinds[0], "a model writes it", "add model=...")
+    sampling = Sampling(1, options["temperature"], 1.0, options["max_tokens"])
+    sample = open_model(options["model"], options["endpoint"], sampling)
+    return lambda requests: [texts[0] for texts in sample(requests, options["seed"])]
+
+
+def _added(
+    rows: RowFile,
+    kinds: Sequence[str],
+    contents: dict[str, Content],
+    attempts: Attempts,
+    generate: Generate | None,
+    found: Counter[str],
+) -> Iterator[Row]:
+    """The rows with the kinds added, some at a time: a model writes for several at once."""
+    ticker, stream, number = Ticker("pi"), iter(rows), 0
+    while batch := list(islice(stream, BATCH)):
+        for kind in kinds:
+            if kind in contents:
+                made = [contents[kind](row, number + i) for i, row in enumerate(batch)]
+            else:
+                made = pi.attempt_contents(batch, kind, attempts, generate)
+            found[kind] += sum(content is not None for content in made)
+            batch = [pi.with_kind(r, kind, c) for r, c in zip(batch, made, strict=True)]
+        yield from batch
+        number += len(batch)
+        ticker.tick(number)
+    ticker.close()
