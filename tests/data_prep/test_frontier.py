@@ -111,18 +111,6 @@ def test_other_settings_are_refused(words, model, tmp_path):
         run(words, out, model, "seed=1")
 
 
-def test_levels_and_rows_that_cannot_be_judged(model, tmp_path, capsys):
-    path, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
-    rows = write_words(path, ["w9", "unreadable", "never", "never"])
-    run(path, out, model, "by=level", "band=[0.01,1]", "seed=3")
-    kept = [row["uid"] for row in read_rows(out)]
-    rate = sum(a.passed for a in read_attempts(journal_of(out))[rows[0]["uid"]]) / 6
-    assert rate > 0 and kept == [rows[0]["uid"]]
-    shown = capsys.readouterr().out
-    assert f"a          1  {rate:>9.3f}" in shown and "b          2      0.000      0" in shown
-    assert "1 rows could not be judged" in shown
-
-
 def test_greedy_responses_are_equal(model):
     sample = generate.LocalModel(model, generate.Sampling(n=3, temperature=0, max_new_tokens=4))
     ((first, second, third),) = sample([[{"role": "user", "content": "w5 w6"}]], 0)
@@ -196,6 +184,17 @@ def test_an_endpoint_is_asked_by_the_protocol(serve, tmp_path, monkeypatch):
     assert body["model"] == "served" and body["n"] == 6 and body["max_tokens"] == 20
     assert sorted(b["n"] for _, b, _ in server.asked) == [2] * 4 + [6] * 4
     assert len({b["seed"] for _, b, _ in server.asked}) == 8
+
+
+def test_levels_and_rows_that_cannot_be_judged(serve, tmp_path, capsys):
+    path, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    rows = write_words(path, ["w7", "unreadable", "w9", "never"])
+    server = serve()
+    run(path, out, "served", f"endpoint={server.url}", "by=level", "band=[0.4,0.6]")
+    assert [row["uid"] for row in read_rows(out)] == [rows[2]["uid"], rows[3]["uid"]]
+    shown = capsys.readouterr().out
+    assert "a          1      1.000      0\nb          2      0.500      2" in shown
+    assert "1 rows could not be judged" in shown
 
 
 def test_a_busy_endpoint_is_asked_again(serve, monkeypatch):
