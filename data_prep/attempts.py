@@ -14,7 +14,7 @@ from typing import Any
 
 from data_prep.errors import DataError
 from data_prep.pi.written import Attempt
-from rewards import Verdict
+from rewards import Verdict, get_verifier
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,12 @@ class Attempted:
     def rate(self) -> float | None:
         """The pass rate; None where nothing could be judged."""
         return self.passed / self.judged if self.judged else None
+
+
+def verifier_options(style: str, extra_info: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a row's `extra_info` goes to its verifier: its OPTIONS, or all if it names none."""
+    known = getattr(get_verifier(style), "OPTIONS", None)
+    return {k: v for k, v in extra_info.items() if known is None or k in known}
 
 
 def judged(uid: str, responses: Iterable[str], verdicts: Iterable[Verdict]) -> Attempted:

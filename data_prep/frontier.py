@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import rewards
-from data_prep.attempts import Attempted, Journal, judged
+from data_prep.attempts import Attempted, Journal, judged, verifier_options
 from data_prep.errors import DataError
 from data_prep.family import Option
 from data_prep.generate import Sampler, Sampling, open_model
@@ -128,8 +128,10 @@ def table(selection: Selection) -> str:
 def verify(rows: Sequence[Row], responses: Sequence[Sequence[str]]) -> list[Attempted]:
     """The verdicts on all responses of these rows, asked for at once."""
     items = [
-        (row["reward_model"]["style"], text, row["reward_model"]["ground_truth"], _options(row))
+        (model["style"], text, model["ground_truth"], options)
         for row, texts in zip(rows, responses, strict=True)
+        for model in [row["reward_model"]]
+        for options in [verifier_options(model["style"], row["extra_info"])]
         for text in texts
     ]
     verdicts = iter(rewards.verify_batch(items))
@@ -172,12 +174,6 @@ def _batch_seed(seed: int, number: int) -> int:
 def _fingerprint(rows: Sequence[Row]) -> str:
     uids = ",".join(row["uid"] for row in rows)
     return f"{len(rows)} rows, {hashlib.sha256(uids.encode()).hexdigest()[:12]}"
-
-
-def _options(row: Row) -> dict[str, Any]:
-    """What of the row's `extra_info` goes to its verifier."""
-    known = getattr(rewards.get_verifier(row["reward_model"]["style"]), "OPTIONS", None)
-    return {k: v for k, v in row["extra_info"].items() if known is None or k in known}
 
 
 def _with_rate(row: Row, attempted: Attempted) -> Row:

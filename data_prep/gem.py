@@ -16,9 +16,6 @@ from data_prep.family import Family, Option, Request, Row, json_object, make_row
 from data_prep.options import names, positive
 
 INSTALL = "pip install gem-llm==0.1.0"
-# Its seven question-answering sets, which need a hub; with a search tool they measure transfer.
-QA = ("qa:NaturalQuestions", "qa:HotpotQA", "qa:TriviaQA", "qa:PopQA", "qa:2Wiki", "qa:Musique",
-      "qa:Bamboogle")  # fmt: skip
 
 
 def build(request: Request) -> Iterator[Row]:
