@@ -22,9 +22,9 @@ from data_prep.pi.answers import (
 from data_prep.pi.builder import Builder, Row, of_each, of_others
 from data_prep.pi.derangement import derangement, scatter
 from data_prep.pi.lean import check_skeletons, skeleton, wrong_skeletons
-from data_prep.pi.test_suites import shuffled_test_suites, test_suite
+from data_prep.pi.suites import shuffled_test_suites, test_suite
 from data_prep.pi.tool_calls import tool_calls_and_arguments, tool_calls_only
-from data_prep.pi.written import REQUESTS, Attempts, Generate, type_checker, written
+from data_prep.pi.written import REQUESTS, Attempts, Generate, type_checker, write
 
 __all__ = [
     "ATTEMPT_KINDS", "BUILDERS", "GIBBERISH", "attach", "attempt_contents", "check_skeletons",
@@ -90,7 +90,7 @@ def attempt_contents(
         return [type_checker(row, attempts.get(row["uid"], ())) for row in rows]
     if generate is None and kind in REQUESTS:
         raise DataError("privileged information", kind, "a model writes it", "add model=...")
-    return written(rows, kind, attempts, generate or (lambda requests: []))
+    return write(rows, kind, attempts, generate or (lambda requests: []))
 
 
 def attach(rows: Rows, kind: str, seed: int = 0) -> list[dict]:

@@ -79,7 +79,7 @@ REQUESTS: dict[str, Callable[[Row, Sequence[Attempt]], Messages | None]] = {
 }
 
 
-def written(
+def write(
     rows: Sequence[Row], kind: str, attempts: Attempts, generate: Generate
 ) -> list[str | None]:
     """What a model writes for each row; None where there is no fitting attempt, or no word.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,8 @@ from data_prep.errors import DataError
 from data_prep.family import make_row
 from data_prep.pi.answer_forms import answer_form, number, same_answers
 from data_prep.pi.written import Attempt
+
+ROOT = Path(__file__).parents[2]
 
 
 def row(truth: Any = "", verifier="math", question="What?", **privileged):
@@ -286,3 +290,12 @@ def test_every_kind_is_json_text_or_nothing():
     for kind in pi.BUILDERS:
         for content in pi.contents(rows, kind):
             assert content is None or (isinstance(content, str) and json.dumps(content))
+
+
+def test_the_page_shows_what_the_builders_give():
+    page = runpy.run_path(str(ROOT / "scripts" / "pi_page.py"))["page"]
+
+    written_page = ROOT / "docs" / "pi.md"
+    assert written_page.read_text() == page(), "python scripts/pi_page.py > docs/pi.md"
+    for kind in (*pi.BUILDERS, *pi.ATTEMPT_KINDS):
+        assert f"### `{kind}`" in page()
