@@ -20,8 +20,8 @@ from data_prep.errors import DataError
 from data_prep.family import Option
 from data_prep.generate import Sampler, Sampling, open_model
 from data_prep.options import REQUIRED, help_text, interval, parse, positive
+from data_prep.progress import Ticker
 from data_prep.schema import Row, RowFile, write_rows
-from data_prep.ticker import Ticker
 
 Rates = Mapping[str, Attempted]
 

@@ -23,8 +23,8 @@ from algorithms.views import (
 from data_prep.errors import DataError
 from data_prep.family import Option, json_object
 from data_prep.options import help_text, parse, positive
+from data_prep.progress import Ticker
 from data_prep.schema import Row, RowFile, privileged
-from data_prep.ticker import Ticker
 
 OPTIONS = (
     Option("rows", int, 3, "how many rows are shown"),

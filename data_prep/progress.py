@@ -1,4 +1,4 @@
-"""How far a long command has come: a line that moves on a terminal, plain lines elsewhere."""
+"""How far a long command has come, on standard error."""
 
 from __future__ import annotations
 
@@ -8,44 +8,52 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-EVERY = 10.0  # seconds between plain lines
+TERMINAL_SECONDS = 1.0  # between two lines, each in the place of the one before
+LOG_SECONDS = 30.0  # between two lines of a log file
 STEP = 256  # rows between two looks at the clock
 T = TypeVar("T")
 
 
+class Ticker:
+    """`tick(done, note)` shows the number of rows, from time to time."""
+
+    def __init__(self, name: str, total: int | None = None) -> None:
+        self.name, self.total = name, total
+        self._terminal = sys.stderr.isatty()
+        self._every = TERMINAL_SECONDS if self._terminal else LOG_SECONDS
+        self._start = self._shown = time.monotonic()
+
+    def tick(self, done: int, note: str = "") -> None:
+        now = time.monotonic()
+        if now - self._shown < self._every:
+            return
+        self._shown = now
+        of = f" of {self.total:,}" if self.total else ""
+        line = f"{self.name}: {done:,}{of} rows, {done / (now - self._start):,.0f} a second"
+        line += f", {note}" if note else ""
+        end = "" if self._terminal else "\n"
+        print(f"\r\033[K{line}" if self._terminal else line, end=end, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Leave the terminal's line clean."""
+        if self._terminal:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
 @dataclass(frozen=True)
 class Counted(Generic[T]):
-    """The same rows, as often as they can be read; their number is shown on standard error."""
+    """The same rows, as often as they can be read, with a ticker."""
 
     rows: Iterable[T]
     what: str
     total: int | None = None
 
     def __iter__(self) -> Iterator[T]:
-        show = _on_terminal if sys.stderr.isatty() else _in_lines
-        return show(self.rows, self.what, self.total)
-
-
-def _in_lines(rows: Iterable[T], what: str, total: int | None) -> Iterator[T]:
-    begin = shown = time.monotonic()
-    for number, row in enumerate(rows, start=1):
-        yield row
-        if number % STEP == 0 and (now := time.monotonic()) - shown >= EVERY:
-            shown = now
-            of = f" of {total:,}" if total else ""
-            line = f"{what}: {number:,}{of} rows, {number / (now - begin):,.0f} a second"
-            print(line, file=sys.stderr, flush=True)
-
-
-def _on_terminal(rows: Iterable[T], what: str, total: int | None) -> Iterator[T]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        for number, row in enumerate(rows, start=1):
-            yield row
-            if number % STEP == 0:
-                bar.update(task, completed=number)
+        ticker = Ticker(self.what, self.total)
+        try:
+            for number, row in enumerate(self.rows, start=1):
+                yield row
+                if number % STEP == 0:
+                    ticker.tick(number)
+        finally:
+            ticker.close()

@@ -1,6 +1,7 @@
 """reasoning-gym: procedural tasks of any size, seed and difficulty.
 
-A task is its recipe (data set, seed, size, index, configuration): the verifier makes it again.
+A row's ground truth is the task's recipe (data set, seed, size, index, configuration), from which
+the verifier makes it again, or the task itself where another process would draw another one.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 from data_prep.errors import DataError
 from data_prep.family import Family, Option, Request, Row, json_object, make_row
 from data_prep.registry import unknown
+from rewards.reasoning_gym import ground_truth
 
 SOURCE = "reasoning_gym"
 # Task i of seed s is drawn from s + i alone: seeds nearer than `size` would share tasks.
@@ -45,26 +47,26 @@ def _rows(gym: Any, name: str, split: str, size: int, seed: int, request: Reques
     try:
         tasks = gym.create_dataset(name, seed=seed, size=size, **config)
         for index in range(size):
-            yield _row(tasks[index], split, {
-                "dataset": name, "seed": seed, "size": size, "index": index, "config": config,
-            }, request["level"])  # fmt: skip
+            entry = tasks[index]
+            truth = ground_truth(name, entry, seed=seed, size=size, index=index, config=config)
+            yield _row(entry, truth, name, split, index, request["level"])
     except (AssertionError, TypeError, ValueError, KeyError, IndexError) as error:
         problem = f"{name} cannot be drawn ({type(error).__name__}: {error})"
         mend = "check config= against the task's own settings"
         raise DataError("reasoning_gym", "config", problem, mend) from error
 
 
-def _row(entry: dict[str, Any], split: str, recipe: dict[str, Any], level: int) -> Row:
+def _row(entry: dict[str, Any], truth: str, family: str, split: str, index: int, level: int) -> Row:
     answer = entry["answer"]
     return make_row(
         data_source=SOURCE,
         prompt=f"{entry['question'].strip()}\n\n{INSTRUCTION}",
         ability="reasoning",
         verifier="reasoning_gym",
-        ground_truth=recipe,
+        ground_truth=truth,
         split=split,
-        index=recipe["index"],
-        family=recipe["dataset"],
+        index=index,
+        family=family,
         level=str(level),
         privileged={"gold_answer": answer if isinstance(answer, str) else None},
     )

@@ -43,12 +43,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "frontier": ("data_prep.frontier:main", "keep the rows that a model passes sometimes"),
     "leak": ("data_prep.leak_command:main", "is a held-out row in the training data?"),
     "pi": ("data_prep.pi.command:main", "add kinds of privileged information to a file"),
-    "traces": (
-        "data_prep.traces:main",
-        "tool calls of a stronger model, as privileged information",
-    ),
     "show": ("data_prep.preview:main", "print rows and both views as the model will see them"),
-    "traces": ("data_prep.traces:main", "a stronger model's tool calls as such kinds"),
+    "traces": ("data_prep.traces:main", "a stronger model's tool calls as privileged information"),
 }
 
 

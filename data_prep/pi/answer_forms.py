@@ -3,23 +3,20 @@ r"""When two answers say the same: by form where that is certain, else by the `m
 `answer_form` writes an answer in one way: numbers as reduced fractions, LaTeX without what only
 changes its looks. Equal forms are the same answer; of two plain numbers their values decide, where
 rounding and percent count as the same. Of all other pairs (`2\sqrt{3}` and `\sqrt{12}`) the
-verifier judges, both ways, and a pair that it cannot judge counts as the same.
+verifier judges, both ways, and a pair at which it does not end counts as the same.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import re
 import unicodedata
 from collections.abc import Sequence
-from concurrent.futures import TimeoutError
 from fractions import Fraction
 
-from pebble import ProcessExpired, ProcessPool
+import rewards
 
 # What a verifier may forgive: rounding, and percent against fraction.
 ROUNDING = Fraction(1, 1000)
-SECONDS = 20.0
 MAX_DIGITS = 400
 
 _SPACING = re.compile(r"\\?%|\\[,;:!> ]|\\q?quad\b|~|\s+")
@@ -82,31 +79,13 @@ def _same_by_form(left: str, right: str) -> bool | None:
 
 
 def _judge(pairs: Sequence[tuple[str, str]]) -> list[bool]:
-    """Whether math-verify takes the second answer for the first, or does not end."""
-    found = []
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPool(max_workers=2, initializer=_load, context=spawn) as pool:
-        results = pool.map(_math_verify, pairs, timeout=SECONDS).result()
-        for _ in pairs:
-            try:
-                found.append(next(results))
-            except (TimeoutError, ProcessExpired):
-                found.append(True)
-    return found
+    """Whether the verifier takes the second answer for the first, or does not end.
 
-
-def _load() -> None:
-    """Import in a worker before its first pair, whose time it would count as."""
-    import math_verify  # noqa: F401
-
-
-def _math_verify(pair: tuple[str, str]) -> bool:
-    from math_verify import parse, verify
-
-    # Its own timeouts work by signals and raise in workers; this process can be killed.
-    boxed = (f"\\boxed{{{text}}}" for text in pair)
-    gold, answer = (parse(text, parsing_timeout=None) for text in boxed)  # pyright: ignore
-    return verify(gold, answer, timeout_seconds=None)
+    An answer that it cannot read is no mathematics: there other words are another answer.
+    """
+    items = [("math", f"\\boxed{{{answer}}}", gold, {}) for gold, answer in pairs]
+    verdicts = rewards.verify_batch(items)
+    return [verdict.passed or verdict.reason in ("timeout", "memory") for verdict in verdicts]
 
 
 def _unwrapped(text: str) -> str:

@@ -16,8 +16,8 @@ from data_prep.generate import Sampling, open_model
 from data_prep.options import REQUIRED, help_text, names, parse, positive
 from data_prep.pi.builder import Content
 from data_prep.pi.written import REQUESTS, Attempts, Generate
+from data_prep.progress import Ticker
 from data_prep.schema import Row, RowFile, write_rows
-from data_prep.ticker import Ticker
 
 BATCH = 32
 OPTIONS = (
