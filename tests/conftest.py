@@ -15,14 +15,16 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("WANDB_MODE", "disabled")
 
 
-# With a real Lean: first, since they take the longest.
-LEAN = ("test_core_lean_checked.py", "test_lean_real.py")
+# First, since they take the longest.
+LONGEST = ("test_core_lean_checked.py", "test_lean_real.py", "test_hostile_programs.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """verl's runs want the machine for themselves, the others can share it: two calls of pytest."""
     parser.addoption(
-        "--e2e", choices=("skip", "only"), help="leave out the tests that start verl, or all others"
+        "--e2e",
+        choices=("skip", "only"),
+        help="leave out the tests that take minutes, or all others",
     )
     parser.addoption(
         "--conformance",
@@ -43,7 +45,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         fits = ("e2e" in item.keywords) == (wanted == "only")
         (chosen if fits else left_out).append(item)
     config.hook.pytest_deselected(items=left_out)
-    items[:] = sorted(chosen, key=lambda item: item.path.name not in LEAN)
+    items[:] = sorted(chosen, key=lambda item: item.path.name not in LONGEST)
 
 
 def _skip_without_vllm(items: list[pytest.Item]) -> None:

@@ -29,8 +29,8 @@ ALSO = {"data_prep/preview.py": {"algorithms.views"}}
 # The mathematics can be read and tested with torch alone; views render chat templates.
 LIBRARIES_OF_ALGORITHMS = {"torch"}
 LIBRARIES_OF_VIEWS = {"torch", "transformers", "jinja2"}
-# Outside the runtime: the process that starts verl.
-VERL_OUTSIDE_RUNTIME = {"recipes/launch.py"}
+# Outside the runtime: the process that starts verl, and the comparison with verl's own scorer.
+VERL_OUTSIDE_RUNTIME = {"recipes/launch.py", "scripts/bench/verifiers.py"}
 
 
 def sources() -> list[Path]:

@@ -10,7 +10,8 @@ from data_prep import core_lean
 from data_prep.schema import privileged
 from rewards import Verdict, verify_batch
 
-pytestmark = pytest.mark.lean
+# Hundreds of proofs in one process: minutes, which the fast half does not have.
+pytestmark = [pytest.mark.lean, pytest.mark.e2e]
 
 ROWS = [row for split in core_lean.SPLITS for row in core_lean.load(split)]
 # `trivial` tries `rfl`, `assumption`, `contradiction` and `decide` in turn.

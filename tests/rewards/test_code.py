@@ -227,7 +227,7 @@ def test_without_bubblewrap_limits_alone_serve_and_say_so_once(monkeypatch, capl
             assert _judge(f"{RIGHT}\n# without bubblewrap {number}").passed
     assert [r.getMessage().count("apt-get install bubblewrap") for r in caplog.records] == [1]
     with pytest.raises(rewards.RewardsError, match="apt-get install bubblewrap"):
-        _judge(RIGHT, sandbox="bubblewrap")
+        _judge(f"{RIGHT}\n# bubblewrap or nothing", sandbox="bubblewrap")
 
 
 _PLAIN = st.recursive(

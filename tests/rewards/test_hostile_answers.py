@@ -13,7 +13,7 @@ import rewards
 def test_none_passes_none_hangs_and_honest_answers_are_judged(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     bounded = ("math", "regex", "verl_prime_math", "verl_math_verify")
-    options = {kind: {"seconds": 1.0} for kind in bounded}
+    options = {kind: {"seconds": 0.3} for kind in bounded}
     items = [(kind, text, truth, options.get(kind, {})) for _, kind, text, truth in CASES]
     begun = time.monotonic()
     verdicts = rewards.verify_batch(items)
