@@ -24,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--e2e",
         choices=("skip", "only"),
-        help="leave out the tests that take minutes, or all others",
+        help="leave out tests of minutes, or all others",
     )
     parser.addoption(
         "--conformance",
