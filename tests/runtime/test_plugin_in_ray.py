@@ -1,4 +1,4 @@
-"""Registration as a Ray worker sees it: through the installed entry point, nothing else."""
+"""What a Ray worker sees: registration through the installed entry point, and the verifiers."""
 
 from __future__ import annotations
 
@@ -65,3 +65,37 @@ def test_a_ray_worker_that_imports_verl_has_our_registrations(ray_with_cpu_platf
     assert sentence.startswith("verl does not see trainer.privileged in this process. Install")
     assert "verl.plugins" in sentence and "VERL_USE_EXTERNAL_PLUGINS" in sentence
     assert found["trainer"] == "PrivilegedTrainer"
+
+
+def judging() -> Callable[[], list[str]]:
+    """Verifiers of every isolation in one batch, awaited as verl's reward loop does."""
+
+    def in_worker() -> list[str]:
+        import asyncio
+
+        import rewards
+
+        truth = '{"kind": "asserts", "tests": ["assert f(1) == 2"]}'
+        verdicts = asyncio.run(
+            rewards.averify_batch(
+                [
+                    ("math", r"\boxed{\frac{2}{4}}", "0.5", {}),
+                    ("math", r"\boxed{9^{9^{9^{9^9}}}}", "7", {"seconds": 0.5}),
+                    ("code", "def f(x): return x + 1", truth, {}),
+                    ("code", "import os\nos.kill(os.getppid(), 9)", truth, {}),
+                    ("exact", "yes", "yes", {}),
+                ]
+            )
+        )
+        return [verdict.reason for verdict in verdicts]
+
+    return in_worker
+
+
+def test_verifiers_judge_inside_a_ray_worker(ray_with_cpu_platform):
+    ray = ray_with_cpu_platform
+    first, tower, right, kills, same = ray.get(
+        ray.remote(num_cpus=1)(judging()).remote(), timeout=120
+    )
+    assert [first, right, same] == ["ok", "ok", "ok"]
+    assert tower != "ok" and kills != "ok"
