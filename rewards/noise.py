@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rewards.dispatch import judge_with
@@ -33,8 +34,8 @@ def noisy(
 class NoisyVerifier:
     """See `noisy`. A verdict `verifier_error` is never changed.
 
-    A changed verdict does not say so: one that passes has no feedback, one that fails is a plain
-    wrong answer without feedback.
+    A changed verdict does not say so: no verdict has feedback, and a changed one that fails is a
+    plain wrong answer. Where the verifier gives partial credit its score of 0 may show.
     """
 
     ISOLATION = "own"  # the verifier within is isolated in its own way
@@ -68,7 +69,9 @@ class NoisyVerifier:
         """Judge many (response, ground truth, options), then err."""
         verdicts = judge_with(self._within(), items)
         return [
-            self._flipped(verdict) if self._errs(verdict, response, truth) else verdict
+            self._flipped(verdict)
+            if self._errs(verdict, response, truth)
+            else _without_words(verdict)
             for verdict, (response, truth, _) in zip(verdicts, items, strict=True)
         ]
 
@@ -85,6 +88,10 @@ class NoisyVerifier:
         if verdict.passed:
             return Verdict.failed("wrong_answer", seconds=verdict.seconds)
         return Verdict.ok(verdict.seconds)
+
+
+def _without_words(verdict: Verdict) -> Verdict:
+    return verdict if verdict.reason == "verifier_error" else replace(verdict, feedback="")
 
 
 def _name(verifier: Callable[..., Any]) -> str:

@@ -80,6 +80,8 @@ class RegexVerifier:
             return Verdict.failed("verifier_error", f"the pattern cannot be read: {err}")
         if not ground_truth:
             return Verdict.failed("verifier_error", "the pattern is empty")
+        if match == "search" and pattern.search(""):
+            return Verdict.failed("verifier_error", "the pattern is found in every text")
         found = _extract(response, how, str(extra.get("prefix", "")))
         if found is None or not found.strip():
             return Verdict.failed("no_answer", _missing(how, str(extra.get("prefix", ""))))

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from rewards.judge import prompt
@@ -16,7 +17,7 @@ from rewards.judge.prompt import Case, NoRulingError, Ruling
 from rewards.judge.settings import Settings
 from rewards.verdict import Verdict
 
-_OPTIONS = frozenset({"question", "rubric", "model", "seconds", "max_chars"})
+_OPTIONS = frozenset({"question", "rubric", "model", "show_answer", "seconds", "max_chars"})
 _MAX_CHARS = 20_000
 _SECONDS = 60.0
 _Job = tuple[Case, str, float]
@@ -26,7 +27,8 @@ class JudgeVerifier:
     """Asks a language model for a verdict. One instance serves a process; it is safe for threads.
 
     Options of a call: question (the task as the candidate saw it), rubric (what else counts),
-    model (instead of the one set), seconds (60, for one request), max_chars (20,000). Address,
+    model (instead of the one set), show_answer (False: no feedback, since what a judge says
+    quotes the reference as a rule), seconds (60, for one request), max_chars (20,000). Address,
     key and budget are in `Settings`, by default from the environment. Further keys are a
     ValueError; JudgeError is raised where the judge is not set up.
     """
@@ -53,7 +55,10 @@ class JudgeVerifier:
             with ThreadPoolExecutor(min(len(jobs), parts[0].workers)) as threads:
                 verdicts = threads.map(lambda job: _judge(parts, *job), jobs)
                 found = dict(zip(jobs, verdicts, strict=True))
-        return [job if isinstance(job, Verdict) else found[job] for job in prepared]
+        return [
+            job if isinstance(job, Verdict) else _shown(found[job], options)
+            for job, (_, _, options) in zip(prepared, items, strict=True)
+        ]
 
     def describe(self) -> str:
         """Which model judges, in words."""
@@ -98,6 +103,13 @@ def _prepare(response: str, ground_truth: str, options: Mapping[str, Any]) -> _J
         rubric=_clean(str(options.get("rubric") or "")),
     )
     return case, str(options.get("model") or ""), seconds
+
+
+def _shown(verdict: Verdict, options: Mapping[str, Any]) -> Verdict:
+    """What a judge says of an answer quotes the reference as a rule."""
+    if verdict.reason == "verifier_error" or options.get("show_answer"):
+        return verdict
+    return replace(verdict, feedback="")
 
 
 def _clean(text: str) -> str:

@@ -12,7 +12,9 @@ from collections.abc import Mapping
 
 from rewards.pool import seccomp
 
-_SECRET = re.compile(r"(^|_)(KEY|APIKEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)", re.I)
+_SECRET = re.compile(
+    r"TOKEN|SECRET|PASSW|CREDENTIAL|(^|_)(KEY|APIKEY|PAT|PWD|DSN)(_|$)|DATABASE_URL", re.I
+)
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 

@@ -99,7 +99,7 @@ def _content(content: Any) -> str:
 
 def _of_turn(content: str) -> Iterator[Action]:
     """One turn of the model: Hermes-style calls, or else a reply."""
-    actions = list(_pieces(_visible(content)))
+    actions = list(_seen(content))
     calls = [action for action in actions if action.name != RESPOND]
     yield from calls or actions
 
@@ -109,13 +109,24 @@ def _of_text(text: str) -> Iterator[Action]:
     outside of the blocks counts as its reply."""
     own, *turns = text.split(_TURN)
     if not turns:
-        yield from _pieces(_visible(text.replace(_TURN_END, "")))
+        yield from _seen(text.replace(_TURN_END, ""))
         return
     yield from _of_turn(own.partition(_TURN_END)[0])
     for turn in turns:
         role, _, content = turn.partition("\n")
         if role.strip() == "assistant":
             yield from _of_turn(content.partition(_TURN_END)[0])
+
+
+def _seen(text: str) -> Iterator[Action]:
+    """Calls and replies. A call in a thought was made all the same: whoever plays the episode
+    looks for calls in the whole text. Then the replies come last."""
+    visible = _visible(text)
+    if visible.count(_CALL) == text.count(_CALL):
+        yield from _pieces(visible)
+        return
+    yield from (action for action in _pieces(text) if action.name != RESPOND)
+    yield from (action for action in _pieces(visible) if action.name == RESPOND)
 
 
 def _visible(text: str) -> str:

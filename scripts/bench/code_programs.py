@@ -14,6 +14,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+os.environ["VERL_PI_VERIFIER_CACHE"] = "0"  # every program is run
+
 import rewards
 from rewards.code import sandbox
 

@@ -151,11 +151,12 @@ def test_by_name_and_from_the_environment(
     monkeypatch.setenv("VERL_PI_JUDGE_MODEL", "m")
     monkeypatch.setenv("VERL_PI_JUDGE_KEY", "secret")
     monkeypatch.setenv("VERL_PI_HOME", str(tmp_path))
-    verdict = verify("judge", "Paris", "Paris", question="The capital of France?")
+    asked = {"question": "The capital of France?", "show_answer": True}
+    verdict = verify("judge", "Paris", "Paris", **asked)
     assert (verdict.passed, verdict.score, verdict.reason) == (True, 1.0, "ok")
     assert verdict.feedback == "the same"
     assert verdict.seconds > 0
-    wrong = verify("judge", "Lyon", "Paris", question="The capital of France?")
+    wrong = verify("judge", "Lyon", "Paris", **asked)
     assert (wrong.passed, wrong.reason, wrong.feedback) == (False, "wrong_answer", "they differ")
     assert server.keys == ["Bearer secret"] * 2
     request = server.requests[0]
@@ -394,8 +395,9 @@ def test_the_cache_serves_another_instance(server: Server, tmp_path: Path) -> No
     first = JudgeVerifier(settings)
     assert [first("a", "a", question="q").passed, first("b", "a").passed] == [True, False]
     second = JudgeVerifier(settings)
-    again = second("b", "a")
+    again = second("b", "a", show_answer=True)
     assert (again.reason, again.feedback) == ("wrong_answer", "they differ")
+    assert second("b", "a").feedback == ""  # a judge quotes the reference
     assert second.spent() == {"calls": 0, "tokens": 0}
     assert len(server.requests) == 2
     for change in ({"question": "q"}, {"rubric": "r"}, {"model": "n"}):

@@ -61,8 +61,8 @@ def test_a_changed_verdict_does_not_give_itself_away():
     assert verifier("a", "b") == Verdict.ok(0.25)
     assert verifier("a", "a") == Verdict.failed("wrong_answer", "", 0.25)
     unchanged = noisy(_Local())
-    assert unchanged("a", "a") == Verdict.ok(0.25, "well done")
-    assert unchanged("a", "b") == Verdict.failed("timeout", "took too long", 0.25)
+    assert unchanged("a", "a") == Verdict.ok(0.25)
+    assert unchanged("a", "b") == Verdict.failed("timeout", "", 0.25)
 
 
 def test_what_could_not_be_judged_stays_so():

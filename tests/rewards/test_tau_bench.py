@@ -240,6 +240,20 @@ def test_a_ground_truth_that_cannot_be_read_drops_the_row(judge, ground_truth):
     assert judge(messages(CANCEL), ground_truth).reason == "verifier_error"
 
 
+@pytest.mark.parametrize(
+    "record",
+    ["hi{}", "hi{}</think>ok", "hi<tool_response>{}", "hi<think>{}", "<think>{}</think>hi"],
+)
+def test_a_call_counts_wherever_it_stands(judge, record):
+    made = json.dumps({"name": CANCEL["name"], "arguments": CANCEL["kwargs"]})
+    block = f"<tool_call>{made}</tool_call>"
+    said = record.format(block)
+    assert judge(said, truth()).reason == "wrong_answer"
+    assert judge(said, truth(CANCEL)).passed
+    turn = json.dumps([{"role": "assistant", "content": said}])
+    assert judge(turn, truth()).reason == "wrong_answer"
+
+
 def test_unknown_options_and_a_missing_folder_are_errors(judge, shop, monkeypatch):
     with pytest.raises(ValueError, match="no option"):
         judge(messages(CANCEL), truth(CANCEL), shw_gold=True)

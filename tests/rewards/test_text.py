@@ -48,6 +48,7 @@ def test_exact_keeps_the_right_answer_to_itself() -> None:
         ("abc-12", r"[a-z]+-\d+", {}, "ok"),
         ("see abc-12", r"[a-z]+-\d+", {}, "wrong_answer"),
         ("see abc-12", r"[a-z]+-\d+", {"match": "search"}, "ok"),
+        ("anything", r"(42)?", {"match": "search"}, "verifier_error"),
         ("ABC", "abc", {"ignore_case": True}, "ok"),
         ("x\nANSWER: 12 ", r"\d+", {"prefix": "ANSWER:"}, "ok"),
         ("12", "(", {}, "verifier_error"),
