@@ -32,7 +32,7 @@ ASSERTS = json.dumps({"kind": "asserts", "tests": ["assert f(1) == 2"]})
 SAMPLES = {
     "math": ((r"so \boxed{\frac{1}{2}}", "0.5"), (r"\boxed{3}", "4")),
     "exact": (("yes", "yes"), ("no", "yes")),
-    "regex": (("answer 42", r"\d+"), ("none", r"\d+")),
+    "regex": (("answer 42", r"answer \d+"), ("none", r"\d+")),
     "verl_gsm8k": (("#### 72", "72"), ("#### 71", "72")),
     "verl_math": ((r"\boxed{7}", "7"), (r"\boxed{8}", "7")),
     "heuristic_lean": (
