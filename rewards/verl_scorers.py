@@ -1,17 +1,21 @@
 """verl's own scorers of mathematics as verifiers: `verl_math`, `verl_gsm8k`, `verl_math_dapo`,
 `verl_prime_math` (verl's choice for NuminaMath's sources) and `verl_math_verify`.
 
-The scoring is verl's, unchanged. Two things around it are not:
+The scoring is verl's, unchanged. Three things around it are not:
 
 - A scorer's file is loaded by its path in the installed verl, without `verl/__init__`, which
   imports torch and Ray: seconds and about a gigabyte in a process that compares short texts.
 - verl bounds prime_math and math_verify by starting processes of its own. Here each call is
   already in a process that can be ended, and that process may not start others.
+- prime_math evaluates the answer as Python, in a process that judges other answers later. Here
+  only arithmetic is evaluated.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import operator
 import re
 import sys
 import time
@@ -20,7 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from rewards.answers import check_options
@@ -106,19 +110,22 @@ class VerlMathDapo(_Scorer):
 class VerlPrimeMath(_Scorer):
     """verl's `prime_math`: normalised text, then sympy.
 
-    It hands the answer to Python's `eval`, by sympy and by itself. An answer with Python in it is
-    therefore `forbidden` before that, and what still gets through finds a confined process.
+    It hands the answer to Python's `eval`, by itself and by sympy's parser. An answer with Python
+    in it is `forbidden` before that; `eval` is replaced by arithmetic, and the parser is kept
+    from what the LaTeX may have been turned into.
     """
 
     module = "prime_math"
 
+    def __init__(self) -> None:
+        super().__init__()
+        _disarm(load_scorer(self.module))
+
     def _refused(self, response: str) -> Verdict | None:
-        answer = load_scorer(self.module).match_answer(response)[1]
-        # Python reads names in NFKC too.
-        found = _PYTHON.search(unicodedata.normalize("NFKC", answer))
-        if found is None:
+        found = _python_in(load_scorer(self.module).match_answer(response)[1])
+        if not found:
             return None
-        return Verdict.failed("forbidden", f"the answer has {found.group()!r}, which is no formula")
+        return Verdict.failed("forbidden", f"the answer has {found!r}, which is no formula")
 
 
 class VerlMathVerify(_Scorer):
@@ -133,10 +140,75 @@ class VerlMathVerify(_Scorer):
         return load_scorer(self.module)._verify_in_subprocess(boxed, response)
 
 
+# `\\in` is LaTeX, and `in` at the end stands for inches.
 _PYTHON = re.compile(
-    r"__|\b(?:import|lambda|eval|exec|compile|open|getattr|setattr|delattr|globals|locals|vars"
-    r"|breakpoint|input|exit|quit|help|type|super|classmethod|sympify|parse_expr)\b"
+    r"__|:=|[\"'`]|\.\s*[^\W\d]|(?<!\\)\bin\b(?![\s.}]*$)|\b(?:for|import|lambda|eval|exec|compile"
+    r"|open|getattr|setattr|delattr|globals|locals|vars|breakpoint|input|exit|quit|help|type|super"
+    r"|classmethod|sympify|parse_expr)\b"
 )
+_OPERATIONS: dict[type[ast.AST], Callable[..., Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+    ast.UAdd: operator.pos,
+    ast.USub: operator.neg,
+}
+
+
+def _python_in(text: str) -> str:
+    """What in `text` is Python and no formula; empty if nothing is."""
+    # Python reads names in NFKC too.
+    found = _PYTHON.search(unicodedata.normalize("NFKC", text))
+    return found.group() if found else ""
+
+
+def _disarm(scorer: ModuleType) -> None:
+    """Take `eval` from prime_math's modules, and Python from the parser that they call."""
+    grader = sys.modules[f"{scorer.__name__}.grader"]
+    if "eval" in vars(grader):
+        return
+    vars(grader)["eval"] = _arithmetic
+    vars(grader)["parse_expr"] = _formulas_only(vars(grader)["parse_expr"])
+    parser = vars(scorer)["sympy_parser"]
+    vars(scorer)["sympy_parser"] = SimpleNamespace(
+        **{**vars(parser), "parse_expr": _formulas_only(parser.parse_expr)}
+    )
+
+
+def _formulas_only(parse: Callable[..., Any]) -> Callable[..., Any]:
+    def guarded(text: str, **options: Any) -> Any:
+        found = _python_in(text)
+        if found:
+            raise ValueError(f"{found!r} is no part of a formula")
+        return parse(text, **options)
+
+    return guarded
+
+
+def _arithmetic(text: str) -> Any:
+    """The value of numbers, operators and lists. Raises ValueError or SyntaxError at all else."""
+    return _value(ast.parse(text.strip(), mode="eval").body)
+
+
+def _value(node: ast.expr) -> Any:
+    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        return node.value
+    if isinstance(node, ast.BinOp) and type(node.op) in _OPERATIONS:
+        return _OPERATIONS[type(node.op)](_number(node.left), _number(node.right))
+    if isinstance(node, ast.UnaryOp) and type(node.op) in _OPERATIONS:
+        return _OPERATIONS[type(node.op)](_number(node.operand))
+    if isinstance(node, ast.List | ast.Tuple):
+        return [_value(part) for part in node.elts]
+    raise ValueError(f"{type(node).__name__} is no arithmetic")
+
+
+def _number(node: ast.expr) -> int | float:
+    value = _value(node)
+    if isinstance(value, list):
+        raise ValueError("a list is no number")
+    return value
 
 
 def score_of(result: Any) -> float:

@@ -26,6 +26,8 @@ _PYTHON = (
     'sympify(\'__import__("os").system("id")\')',
     r"\text{__import__('os').system('touch pwned1')}",
     r"\operatorname{eval}(1)",
+    r"[0 for re.enum.sys.modules['rewards.math.compare'].Fraction in [bool]][0]+\pi",
+    r"[72 for x in [1]][0]",
 )
 _GROWTH = (
     "9^{9^{9^{9}}}",

@@ -74,11 +74,39 @@ def test_what_a_scorer_returns_becomes_a_score(result, score: float) -> None:
         "ｅｖａｌ('1')",
         "＿＿import＿＿('os')",
         "open('pwned1','w')",
+        "[0 for x in [1]][0]",
+        "math.pi",
     ],
 )
 def test_python_is_not_handed_to_eval(answer: str) -> None:
     verdict = VerlPrimeMath()(f"The answer: \\boxed{{{answer}}}", "1")
     assert verdict.reason == "forbidden"
+
+
+@pytest.mark.parametrize("answer", [r"x \in R", "12 in", r"12 \text{ in}", "3.5", r"2\pi+1"])
+def test_formulas_and_inches_are_no_python(answer: str) -> None:
+    verdict = VerlPrimeMath()(f"The answer: \\boxed{{{answer}}}", answer)
+    assert verdict.passed, verdict
+
+
+def test_an_answer_changes_nothing_in_the_worker() -> None:
+    from rewards.math import compare
+
+    name = "re.enum.sys.modules[chr(114)].Fraction"
+    before = compare.Fraction
+    for answer in (
+        r"[0 for re.enum.sys.modules['rewards.math.compare'].Fraction in [bool]][0]+\pi",
+        rf"[{name}]+\pi",
+        r"N(simplify)+\pi",
+        r"[\text{[0 for re in [1]]}][0]+\pi",
+    ):
+        assert not VerlPrimeMath()(rf"\boxed{{{answer}}}", "42").passed
+    assert compare.Fraction is before
+
+
+@pytest.mark.parametrize(("response", "right"), [(r"\boxed{1*\pi+1}", True), (r"\boxed{4}", False)])
+def test_arithmetic_with_pi_is_still_evaluated(response: str, right: bool) -> None:
+    assert VerlPrimeMath()(response, "4.14159265358979").passed is right
 
 
 def test_neither_torch_nor_ray_nor_verl_is_imported() -> None:
