@@ -9,11 +9,11 @@ The comparison is in `rewards.math.compare`.
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
 from rewards.answers import (
-    after_marker,
     after_thinking,
     check_options,
     choice,
@@ -21,6 +21,7 @@ from rewards.answers import (
     last_number,
     said_answer,
     shown,
+    stated,
 )
 from rewards.math.compare import answers_equal, readable, warm_up
 from rewards.verdict import Verdict
@@ -86,7 +87,7 @@ def find_answer(response: str, how: str = "auto") -> str | None:
     if how == "boxed" or "\\boxed" in text or "\\fbox" in text:
         found = last_boxed(text)
     else:
-        found = after_marker(text, "####") or said_answer(text) or last_number(text)
+        found = _marked(text) or said_answer(text) or last_number(text)
     return _trimmed(found) or None if found is not None else None
 
 
@@ -96,8 +97,27 @@ def gold_answer(ground_truth: str) -> str | None:
     return _trimmed(found) or None if found is not None else None
 
 
+def _marked(text: str) -> str | None:
+    """What follows the last ``####``, past a heading such as "Final Answer"."""
+    _, found, after = text.rpartition("####")
+    return stated(_HEADING.sub("", after[:_LINE], count=1), sentence=False) if found else None
+
+
 def _trimmed(text: str) -> str:
+    """Without what only dresses an answer: dollars, bold type, currency and degree signs."""
     text = text.strip()
-    while len(text) > 2 and text[0] == text[-1] == "$":
-        text = text[1:-1].strip()
+    while len(text) <= _ANSWER_CHARS and (match := _DRESSED.fullmatch(text)):
+        text = next(group for group in match.groups() if group is not None).strip()
     return text
+
+
+_LINE = 5000
+_HEADING = re.compile(
+    r"\A[\s*]*(?:the\s{1,3})?(?:final\s{1,3})?answer\b(?:\s{1,3}is\b)?[\s*:]*", re.IGNORECASE
+)
+_DRESSED = re.compile(
+    r"\${1,2}([^$]*[^$\\])\${1,2}|\\\(((?:(?!\\\)).)*)\\\)|\\\[((?:(?!\\\]).)*)\\\]"
+    r"|\\(?:boldsymbol|mathbf|bm|textbf)\s*\{([^{}]*)\}"
+    r"|(?:\\?\$|[€£¥])\s*(-?[\d.][^$]*)|(.*\d)\s*°",
+    re.DOTALL,
+)

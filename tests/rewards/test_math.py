@@ -40,10 +40,60 @@ def judge():
         ("first 3, then 1,234", "1,234"),
         ("", None),
         ("no digits", None),
+        ("The answer is\n\\[\n5\n\\]", "5"),
+        ("The answer is\n$$\n5\n$$\nso it is.", "5"),
+        ("#### 18.", "18"),
+        ("#### 18 dollars", "18"),
+        ("#### **18**", "18"),
+        ("#### 18 eggs", "18"),
+        ("#### Final Answer\n18", "18"),
+        ("#### 3/4", "3/4"),
+        ("#### 10:30", "10:30"),
+        ("The answer is 18 dollars per day.", "18"),
+        ("The answer is 5, which is prime.", "5"),
+        ("The answer is 5 (five).", "5"),
+        ("The answer is 5x + 3.", "5x + 3"),
+        ("The answer is 5 million.", "5 million"),
+        ("The answer is 2**3.", "2**3"),
+        ("Answer: €18", "18"),
+        (r"\boxed{18°}", "18"),
+        (r"\boxed{£18}", "18"),
+        (r"\boxed{\boldsymbol{18}}", "18"),
+        (r"The final answer is $\$180$.", "180"),
+        (r"Answer: \(50\%\)", r"50\%"),
+        ("So x = 5. I hope this answer is correct.", "5"),
+        (r"Therefore $x=\frac{1}{2}$.", r"x=\frac{1}{2}"),
+        (r"Therefore x = \frac{1}{2}.", r"\frac{1}{2}"),
+        (r"so it is $\sqrt{2}$", r"\sqrt{2}"),
+        ("so it is $3x^2$", "3x^2"),
+        ("so there are 5 values of $x$.", "5"),
+        ("She has $5 and then $6.", "6"),
+        ("the area is 9 m^2", "9"),
+        ("x = −5", "-5"),
+        ("so .5", ".5"),
+        ("it is 5-3", "3"),
     ],
 )
 def test_where_the_answer_is(response: str, answer: str | None) -> None:
     assert find_answer(response) == answer
+
+
+@pytest.mark.parametrize(
+    ("response", "gold", "right"),
+    [
+        ("Answer: $5$, $6$, $7$ (one of these)", "5", False),
+        ("The answer is $5$ or $6$.", "5", False),
+        ("The answer is $5$ (or maybe $6$).", "5", False),
+        ("The answer is $5$, but it could be $6$.", "5", False),
+        ("The answer is 5. Or 6. Or 7.", "5", False),
+        ("The answer is 5\nor 6", "5", False),
+        ("#### 5 or 6", "5", False),
+        ("The answer is $1$ and $2$.", "1,2", True),
+        ("The answer is 1 and 2.", "1,2", True),
+    ],
+)
+def test_several_answers_are_a_list(judge, response: str, gold: str, right: bool) -> None:
+    assert judge(response, gold).passed is right
 
 
 def test_boxed_alone_counts_if_asked() -> None:
