@@ -4,7 +4,7 @@ What costs time in math-verify is the search for LaTeX in a long response, the A
 sympy's `simplify` on answers that differ. So only the answer itself is parsed, a ground truth is
 parsed once, two numbers written plainly are compared as they stand, and two expressions that
 differ in value at a point are not simplified. None of this changes a verdict of math-verify's;
-what we do change is in `_other_base` and `_parse`, and in docs/verifiers/math.md.
+what we do change is in `_word`, `_other_base` and `_parse`, and in docs/verifiers/math.md.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ _INTEGER = r"-?(?:0|[1-9]\d{0,29}|[1-9]\d{0,2}(?:,\d{3}){1,9})"
 _PLAIN = re.compile(_INTEGER, re.ASCII)
 _FRACTION = re.compile(rf"(-?)\\[dt]?frac\{{({_INTEGER})\}}\{{({_INTEGER})\}}", re.ASCII)
 _BASED = re.compile(r"([0-9A-Za-z]+)_\{?(\d+)\}?", re.ASCII)
+_WORD = re.compile(r"[A-Za-z]{2,}")
+_WORDS = re.compile(r"[A-Za-z]+(?:[ -][A-Za-z]+)*")
+_AS_TEXT = re.compile(r"\\(?:text|mathrm|operatorname|textbf|textit|mbox)\s*\{\s*([^{}]*?)\s*\}")
 _PERCENT = re.compile(r"([^%$]+?)\\?%")
 # The free symbols of two expressions are set to these in turn, and in turn from the second on.
 _POINTS = ((137, 59), (271, 83), (313, 67), (419, 71), (523, 97), (631, 89))
@@ -47,6 +50,9 @@ def answers_equal(
     numbers = _number(gold), _number(answer)
     if numbers[0] is not None and numbers[1] is not None:
         return numbers[0] == numbers[1]
+    word = _word(gold)
+    if word is not None:
+        return word == _as_text(answer, word)
     if _other_base(gold, answer):
         return False
     wanted, found = _parsed_gold(gold), _parse(answer)
@@ -76,7 +82,9 @@ def warm_up() -> None:
 
 def readable(gold: str) -> bool:
     """Whether a ground truth can be compared with anything."""
-    return _number(gold) is not None or bool(_parsed_gold(gold))
+    if not re.search(r"[^\W_]|[∞∅]", gold):
+        return False
+    return _number(gold) is not None or _word(gold) is not None or bool(_parsed_gold(gold))
 
 
 def _number(text: str) -> Fraction | None:
@@ -90,6 +98,26 @@ def _number(text: str) -> Fraction | None:
     if bottom == 0:
         return None
     return Fraction(-top if match.group(1) else top, bottom)
+
+
+def _word(gold: str) -> str | None:
+    r"""The word that a ground truth is, which math-verify would read as a product of letters.
+
+    Without case, except where it is in capitals throughout: ``ABCD``, ``HHT``. None if it is no
+    word: words with blanks between them are one only within ``\text{}``.
+    """
+    text = _AS_TEXT.fullmatch(gold)
+    word = text.group(1) if text else gold
+    if not (_WORD.fullmatch(word) or (text and len(word) > 1 and _WORDS.fullmatch(word))):
+        return None
+    return word if word.isupper() else word.casefold()
+
+
+def _as_text(answer: str, word: str) -> str:
+    """The words of `answer`, or of its last side, with their case where that of `word` counts."""
+    text = _AS_TEXT.sub(r"\1", answer).rpartition("=")[2]
+    text = " ".join(text.replace("*", "").split()).strip(" .,!\"'()$")
+    return text if word.isupper() else text.casefold()
 
 
 def _other_base(gold: str, answer: str) -> bool:

@@ -134,6 +134,15 @@ def test_boxed_alone_counts_if_asked() -> None:
         ("5", r"5, 6, 7", False),
         ("5", r"5 \text{ or } 6", False),
         ("5", "-5", False),
+        ("ABCD", "BDAC", False),
+        ("ABCD", "abcd", False),
+        ("HHT", "HTH", False),
+        (r"\text{HHT}", r"\mathrm{HHT}", True),
+        ("on", "No", False),
+        ("Evelyn", "Evelny", False),
+        ("Evelyn", r"\text{evelyn}.", True),
+        (r"\text{east-by north}", r"\text{north-by east}", False),
+        (r"\text{even}", r"x = \text{Even}", True),
     ],
 )
 def test_what_equals_what(judge, gold: str, answer: str, right: bool) -> None:
@@ -168,12 +177,14 @@ def test_through_the_registry_with_its_reasons() -> None:
         ("math", "I pass", "4", {}),
         ("math", r"\boxed{4}", "  ", {}),
         ("math", r"\boxed{4}", r"\boxed{", {}),
+        ("math", r"\boxed{4}", "???", {}),
+        ("math", r"\boxed{4}", "\x00", {}),
         ("math", "4" * 1_000_001, "4", {}),
         ("math", rf"\boxed{{{'4' * 3000}}}", "4", {}),
         ("math", r"\boxed{4}", r"so it is \boxed{4}", {}),
     ]
     reasons = [verdict.reason for verdict in rewards.verify_batch(items)]
-    expected = ["ok", "no_answer", "verifier_error", "verifier_error", "malformed", "malformed"]
+    expected = ["ok", "no_answer", *["verifier_error"] * 4, "malformed", "malformed"]
     assert reasons == [*expected, "ok"]
 
 
