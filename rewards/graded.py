@@ -14,8 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rewards.answers import after_thinking, check_options, last_number, shown
-from rewards.math import find_answer
+from rewards.answers import after_thinking, check_options, shown
 from rewards.verdict import Verdict
 
 _MAX_CHARS = 1_000_000
@@ -38,6 +37,8 @@ class GradedVerifier:
         check_options("graded", extra, self.OPTIONS)
         try:
             truth = _read(ground_truth)
+        except RecursionError:
+            return Verdict.failed("verifier_error", "the ground truth is nested too deep")
         except ValueError as err:
             return Verdict.failed("verifier_error", f"the ground truth cannot be read: {err}")
         if len(response) > int(extra.get("max_chars", _MAX_CHARS)):
@@ -70,6 +71,9 @@ def _read(ground_truth: str) -> dict[str, Any]:
         raise ValueError('"steps" must be a list that is not empty')
     if not all(isinstance(step, str | int | float) and str(step).strip() for step in steps):
         raise ValueError('"steps" must be texts or numbers')
+    answer = truth.get("answer")
+    if isinstance(answer, bool) or not isinstance(answer, str | int | float | None):
+        raise ValueError('"answer" must be a text or a number')
     return truth
 
 
@@ -103,12 +107,8 @@ def _grade_steps(response: str, truth: Mapping[str, Any], options: Mapping[str, 
         for _ in range(len(steps) - found)
     ]
     if truth.get("answer") is not None:
-        answer = find_answer(response) or last_number(response)
-        if answer is None:
-            parts.append(Verdict.failed("no_answer", "no answer was found"))
-        else:
-            boxed = f"\\boxed{{{answer}}}"
-            parts += _verify([("math", boxed, str(truth["answer"]), options)])
+        options = {**options, "max_chars": max(len(response), 1)}  # ours has been looked at
+        parts += _verify([("math", response, str(truth["answer"]), options)])
     return _sum_up(parts)
 
 
@@ -127,21 +127,45 @@ def _find(text: str, step: str, place: int) -> int:
     """Where the first `step` from `place` on ends; no part of a longer number or word counts."""
     while (at := text.find(step, place)) >= 0:
         end = at + len(step)
-        if not _joined(text, at - 1, step[0]) and not _joined(text, end, step[-1], text[end:][:2]):
+        if not _joined_before(text[max(0, at - 2) : at], step[0]) and not _joined_after(
+            text[end : end + 2], step[-1]
+        ):
             return end
         place = at + 1
     return -1
 
 
-def _joined(text: str, place: int, neighbour: str, after: str = "") -> bool:
-    if not neighbour.isalnum() or not 0 <= place < len(text):
+def _joined_before(before: str, first: str) -> bool:
+    """Whether a longer number or word ends in what begins with `first`: ``0.5``, ``-5``, ``1/5``.
+
+    A minus sign after a number or bracket subtracts: ``8-5`` has the number 5.
+    """
+    if not first.isalnum() or not before:
         return False
-    decimals = neighbour.isdigit() and len(after) == 2 and after[0] in ".," and after[1].isdigit()
-    return text[place].isalnum() or decimals
+    sign, left = before[-1], before[-2:-1]
+    if sign.isalnum():
+        return True
+    if not first.isdigit():
+        return False
+    return sign == "." or (sign in ",/" and left.isdigit()) or (sign == "-" and left not in _LEFT)
+
+
+def _joined_after(after: str, last: str) -> bool:
+    if not last.isalnum() or not after:
+        return False
+    return after[0].isalnum() or (last.isdigit() and after[0] in ".,/" and after[1:].isdigit())
+
+
+_LEFT = frozenset("0123456789)]}")
 
 
 def _plain(text: str) -> str:
-    """Without case, and with no blanks but those between two words or numbers."""
+    """Without case, and with no blanks but those between two words or numbers.
+
+    A dash that opens a line is no sign, and a comma before a blank parts two numbers.
+    """
+    text = re.sub(r"^[ \t]*[-*•][ \t]+", "", text.replace("−", "-"), flags=re.MULTILINE)
+    text = re.sub(r"(?<=\d),\s+(?=[\d-])", "; ", text)
     return re.sub(r" ?([^\w\s]) ?", r"\1", " ".join(text.split())).casefold()
 
 

@@ -38,6 +38,34 @@ def test_steps_without_an_answer() -> None:
     assert rewards.verify("graded", "6 and x=8", truth).score == 0.5
 
 
+@pytest.mark.parametrize("text", ["0.5", "5.5", "1,5", "-5", "1/5", "5/7", "so −5", "55", "is .5"])
+def test_a_step_is_no_part_of_a_longer_number(text: str) -> None:
+    truth = json.dumps({"of": "steps", "steps": ["5"]})
+    assert rewards.verify("graded", f"it is {text} then", truth).score == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "step", "score"),
+    [
+        ("-2+3=5", "2+3=5", 0.0),
+        ("- 2+3=5", "2+3=5", 1.0),
+        ("1+1=2, 2+3=5, 5+1=6.", "2+3=5", 1.0),
+        ("8 - 5", "5", 1.0),
+        ("it is -5.", "-5", 1.0),
+    ],
+)
+def test_signs_lists_and_commas_around_a_step(text: str, step: str, score: float) -> None:
+    truth = json.dumps({"of": "steps", "steps": [step]})
+    assert rewards.verify("graded", text, truth).score == score
+
+
+def test_the_answer_is_found_as_math_finds_it() -> None:
+    truth = json.dumps({"of": "steps", "steps": ["x"], "answer": "5"})
+    assert rewards.verify("graded", "x. The answer is $5$.", truth).passed
+    assert rewards.verify("graded", "x. The answer is $5$ or $6$.", truth).score == 0.5
+    assert rewards.verify("graded", r"x = 5, so \boxed{5", truth).score == 0.5
+
+
 def test_asserts_and_cases_are_split_one_by_one() -> None:
     truth = {"kind": "asserts", "setup": "import math", "tests": ["assert f(1)", "assert f(2)"]}
     assert split_tests(truth) == [
@@ -58,6 +86,9 @@ def test_asserts_and_cases_are_split_one_by_one() -> None:
         '{"of": "proofs"}',
         '{"of": "steps", "steps": []}',
         '{"of": "steps", "steps": [null]}',
+        '{"of": "steps", "steps": ["x"], "answer": {}}',
+        '{"of": "steps", "steps": ["x"], "answer": "???"}',
+        "[" * 100_000,
         '{"of": "code", "truth": "assert f(1)"}',
         '{"of": "code", "truth": {"kind": "humaneval", "test": "x"}}',
         '{"of": "code", "truth": {"kind": "asserts", "tests": []}}',
