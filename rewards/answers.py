@@ -31,7 +31,7 @@ _ITEM = re.compile(
 # What makes one more answer of what follows: `5, 6`, `$5$ and $6$`, `5. Or maybe 6`.
 _MORE = re.compile(
     r"[.,;]?[ \t]*\(?\b(?:or|but|maybe|perhaps|possibly|alternatively)\b[^$\d\n\\-]{0,40}"
-    r"|[.,;]?\s*\(?\b(?:or|and|maybe|perhaps)\b\s*|[,;]\s*",
+    r"|[.,;]?\s*\(?\b(?:or|and|maybe|perhaps)\b\s*|[,;]\s*|[ \t]*[/|&][ \t]*|[ \t]+(?=[$\\])",
     re.IGNORECASE,
 )
 _UNIT = re.compile(r"\s+(?:[cdkm]?m|in|ft|yd|mi)(?:\s?\^\s?\{?[23]\}?|[²³])?(?![\w^])")
@@ -151,7 +151,7 @@ def _only_words(rest: str) -> bool:
     line = re.split(r"\.(?:\s|$)", line, maxsplit=1)[0]
     if not line.strip():
         return True
-    begins = re.match(r"\s*[,;(!?]|\s+[^\W\d]", line)
+    begins = re.match(r"\s*[,;(]|\s+[^\W\d]", line)
     return bool(begins) and not _NO_UNIT.search(line)
 
 
