@@ -13,7 +13,7 @@ import builtins
 import functools
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,9 +81,10 @@ def _humaneval(data: Mapping[str, Any]) -> Asserts:
         raise GroundTruthError("'test' defines no function check(candidate)")
     if not entry.isidentifier():
         raise GroundTruthError(f"entry_point {entry!r} is not a name")
+    call = ast.parse(f"check({entry})")
+    _require_sound(ast.Module([*test.body, *call.body], []), entry)
     wanted = _free(test)
     helpers = _helpers(prompt, entry, wanted)
-    call = ast.parse(f"check({entry})")
     source = f"{_explained(test)}\n{ast.unparse(call)}\n"
     names, modules = _split(test, wanted | {entry})
     return Asserts(prompt, entry, helpers, names, modules, ((source, f"check({entry})"),))
@@ -103,6 +104,7 @@ def _asserts(data: Mapping[str, Any]) -> Asserts:
         names = (*names, entry)
     if not names:
         raise GroundTruthError("the tests use nothing of the answer's")
+    _require_sound(whole, entry)
     shown = [(_explained(t), text.strip()[:_SHOWN]) for t, text in zip(trees, tests, strict=True)]
     before = [(_explained(_parse(setup, "setup")), "the setup of the tests")] if setup else []
     return Asserts("", entry, (), names, modules, (*before, *shown))
@@ -138,25 +140,73 @@ def _helpers(prompt: str, entry: str, wanted: set[str]) -> tuple[str, ...]:
 
 def _bound(tree: ast.AST) -> set[str]:
     """Every name that the code binds anywhere: assigned, defined, imported, or a parameter."""
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            names.add(node.id)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            names.add(node.name)
-        elif isinstance(node, ast.arg):
-            names.add(node.arg)
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            names.add(node.name)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            names.update((a.asname or a.name).partition(".")[0] for a in node.names)
-    return names
+    return {name for node in ast.walk(tree) for name in _binds(node)}
+
+
+def _binds(node: ast.AST) -> set[str]:
+    """The names that this node itself binds."""
+    if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+        return {node.id}
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {node.name}
+    if isinstance(node, ast.arg):
+        return {node.arg}
+    if isinstance(node, ast.ExceptHandler) and node.name:
+        return {node.name}
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return {(a.asname or a.name).partition(".")[0] for a in node.names}
+    return set()
+
+
+def _require_sound(tests: ast.Module, entry: str) -> None:
+    """Raise GroundTruthError for tests that check nothing, or something else than the answer."""
+    run = _run(tests.body)
+    if not any(isinstance(node, ast.Assert) for node in run):
+        raise GroundTruthError(
+            "running the tests reaches no assert: a function of theirs has to be called, and "
+            "neither a test runner nor `if __name__ == '__main__'` is there to do it"
+        )
+    outermost = list(_outside_functions(tests.body))
+    if entry and any(entry in _binds(node) for node in outermost):
+        raise GroundTruthError(f"the setup or the tests define entry_point {entry!r} themselves")
+
+
+def _run(body: list[ast.stmt]) -> list[ast.AST]:
+    """What may run: outside functions, and in functions and methods that are mentioned there."""
+    functions: dict[str, list[ast.stmt]] = {}
+    for node in (n for statement in body for n in ast.walk(statement)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            functions.setdefault(node.name, []).extend(node.body)
+    found = list(_outside_functions(body))
+    for node in found:  # grows while it is read
+        name = getattr(node, "id", getattr(node, "attr", ""))
+        if isinstance(node, ast.Name | ast.Attribute) and name in functions:
+            found.extend(_outside_functions(functions.pop(name)))
+    return found
+
+
+def _outside_functions(body: list[ast.stmt]) -> Iterator[ast.AST]:
+    """All nodes but those in functions, in classes and behind a look at `__name__`."""
+    for statement in body:
+        open_: list[ast.AST] = [statement]
+        while open_:
+            node = open_.pop()
+            yield node
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                open_.extend(node.decorator_list)
+            elif isinstance(node, ast.If) and "__name__" in _names(node.test):
+                open_.extend(node.orelse)
+            else:
+                open_.extend(ast.iter_child_nodes(node))
+
+
+def _names(tree: ast.AST) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 def _free(tree: ast.AST) -> set[str]:
     """Names that the code uses and neither binds nor has from Python itself."""
-    used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
-    return used - _bound(tree) - set(dir(builtins))
+    return _names(tree) - _bound(tree) - set(dir(builtins))
 
 
 def _called_first(tree: ast.AST) -> str:

@@ -197,6 +197,37 @@ def test_a_ground_truth_that_cannot_be_read_is_not_a_wrong_answer(truth: str, sa
     assert verdict.reason == "verifier_error" and said in verdict.feedback
 
 
+@pytest.mark.parametrize(
+    ("truth", "said"),
+    [
+        (_asserts("def test_add():\n    assert add(1, 2) == 3"), "reaches no assert"),
+        (_asserts("if __name__ == '__main__':\n    assert add(1, 2) == 3"), "reaches no assert"),
+        (
+            _asserts(
+                "import unittest\nclass T(unittest.TestCase):\n    def test(self):\n"
+                "        assert add(1, 2) == 3"
+            ),
+            "reaches no assert",
+        ),
+        (_asserts("for x in []:\n    assert add(x, 2) == 3"), "without having reached"),
+        (
+            _asserts("assert add(1, 2) == 3", setup=RIGHT, entry_point="add"),
+            "define entry_point 'add'",
+        ),
+        (_asserts(f"{RIGHT}assert add(1, 2) == 3"), "define entry_point 'add'"),
+    ],
+)
+def test_tests_that_check_nothing_of_the_answer_pass_nothing(truth: str, said: str) -> None:
+    verdict = _judge(RIGHT, truth)
+    assert verdict.reason == "verifier_error" and said in verdict.feedback
+
+
+def test_a_function_of_the_tests_that_they_call_is_run() -> None:
+    truth = _asserts("def test_add():\n    assert add(1, 2) == 3", "test_add()")
+    assert _judge(RIGHT, truth).passed
+    assert _judge("def add(a, b): return 0", truth).reason == "wrong_answer"
+
+
 def test_options_are_checked() -> None:
     with pytest.raises(ValueError, match="no option"):
         _judge(RIGHT, timeout=3)

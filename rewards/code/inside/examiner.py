@@ -124,9 +124,10 @@ class Examiner:
         self._names = {
             "__name__": "tests",
             "__builtins__": builtins,
-            "__verl_pi_equal__": _equal,
-            "__verl_pi_holds__": _holds,
+            "__verl_pi_equal__": self._equal,
+            "__verl_pi_holds__": self._holds,
         }
+        self._checks = 0
 
     def use(self, what: str, *arguments):
         """Ask the guest; the values of its answer. Its exceptions are raised as far as known."""
@@ -199,7 +200,21 @@ class Examiner:
                 return reason, f"{err.told()}; the test was: {shown}"
             except Exception as err:
                 return _test_error(err, shown)
+        if not self._checks:
+            return "verifier_error", "the tests ended without having reached an assert"
         return "ok", ""
+
+    def _equal(self, left, right, shown: str) -> None:
+        """`assert left == right`."""
+        self._checks += 1
+        if not left == right:
+            raise FailedError(f"{shown}\nexpected: {_repr(right)}\ngot:      {_repr(left)}")
+
+    def _holds(self, value, shown: str) -> None:
+        """`assert value`."""
+        self._checks += 1
+        if not value:
+            raise FailedError(f"{shown}\ndoes not hold")
 
 
 def _remote_error(answer) -> BaseException:
@@ -233,18 +248,6 @@ def _load_failure(err: RemoteError) -> tuple[str, str]:
 def _test_error(err: Exception, shown: str) -> tuple[str, str]:
     reason = "memory" if isinstance(err, MemoryError) else "runtime_error"
     return reason, f"{type(err).__name__}: {err}"[:1000] + f"; the test was: {shown}"
-
-
-def _equal(left, right, shown: str) -> None:
-    """`assert left == right`."""
-    if not left == right:
-        raise FailedError(f"{shown}\nexpected: {_repr(right)}\ngot:      {_repr(left)}")
-
-
-def _holds(value, shown: str) -> None:
-    """`assert value`."""
-    if not value:
-        raise FailedError(f"{shown}\ndoes not hold")
 
 
 def _repr(value) -> str:
