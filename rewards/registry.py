@@ -26,6 +26,7 @@ import difflib
 import importlib
 import inspect
 import logging
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,6 +65,15 @@ _loaded: dict[str, Callable[..., Verdict]] = {}
 _described: dict[str, Verifier] = {}
 _lock = threading.RLock()
 _entry_points_read = False
+
+
+def _renew_lock() -> None:
+    """In a forked process: the thread that may have held the lock is not there to give it back."""
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 @dataclass(frozen=True)

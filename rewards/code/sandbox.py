@@ -33,7 +33,13 @@ INSIDE = Path(__file__).parent / "inside"
 INSTALL = "apt-get install bubblewrap"
 #: Without site-packages; the environment is ours, so that hashes are the same in every run.
 PYTHON_FLAGS = ("-s", "-S", "-B")
-ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
+ENVIRONMENT = {
+    "PATH": "/usr/bin:/bin",
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+    "PYTHONHASHSEED": "0",
+    "PYTHONINTMAXSTRDIGITS": "0",  # solutions print numbers of more than 4300 digits
+}
 WALL_FACTOR = 4.0
 _PROCESSES = 32
 _INSIDE = "/opt/inside"
@@ -62,6 +68,10 @@ def slots() -> threading.BoundedSemaphore:
     return threading.BoundedSemaphore(slot_count())
 
 
+# Threads that hold slots are not in a forked process, and would never give them back there.
+os.register_at_fork(after_in_child=slots.cache_clear)
+
+
 def slot_count() -> int:
     """Raises ValueError if VERL_PI_SANDBOXES is not a number above 0."""
     asked = os.environ.get("VERL_PI_SANDBOXES", "")
@@ -74,12 +84,16 @@ def slot_count() -> int:
 
 @dataclass
 class Running:
-    """A started sandbox. `end` leaves no process behind and may be called twice."""
+    """A started sandbox. `end` leaves no process behind and may be called twice.
+
+    began: whether the script within has said so; where it has not, the machine is at fault.
+    """
 
     process: subprocess.Popen[bytes]
     info: int = -1
     uid: int = 0
     folder: str = ""
+    began: bool = field(default=False, init=False)
     _first: int = field(default=0, init=False)
     _pidfd: int = field(default=-1, init=False)
 

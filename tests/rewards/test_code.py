@@ -6,6 +6,9 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
+import subprocess
+import sys
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -242,6 +245,43 @@ def test_the_number_of_sandboxes_is_checked(monkeypatch) -> None:
     monkeypatch.setenv("VERL_PI_SANDBOXES", "none")
     with pytest.raises(ValueError, match="VERL_PI_SANDBOXES"):
         sandbox.slot_count()
+
+
+def test_a_fork_waits_for_no_lock_that_a_thread_held() -> None:
+    """A thread holds every slot and the registry's lock while the process forks."""
+    child = """
+import os, signal, threading
+import rewards
+from rewards import registry
+from rewards.code import sandbox
+held, over = threading.Event(), threading.Event()
+def hold():
+    with registry._lock, sandbox.slots():
+        held.set()
+        over.wait()
+threading.Thread(target=hold).start()
+held.wait()
+pid = os.fork()
+if pid == 0:
+    signal.alarm(30)
+    verdict = rewards.verify("code", "print(1)", %r)
+    os._exit(0 if verdict.passed else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+over.set()
+"""
+    truth = json.dumps({"kind": "stdio", "cases": [{"input": "", "output": "1"}]})
+    done = subprocess.run(
+        [sys.executable, "-c", child % truth],
+        env={**os.environ, "VERL_PI_SANDBOXES": "1", "VERL_PI_VERIFIER_CACHE": "0"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "0", done.stderr
+
+
+def test_numbers_may_have_many_digits() -> None:
+    truth = json.dumps({"kind": "stdio", "cases": [{"input": "", "output": "9" * 5000}]})
+    assert _judge("print(10 ** 5000 - 1)", truth).passed
 
 
 def test_a_batch_keeps_its_order_and_runs_beside_an_event_loop() -> None:
