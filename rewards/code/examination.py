@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import selectors
+import signal
 import socket
 import subprocess
 import time
@@ -22,6 +23,7 @@ _STDERR_BYTES = 8192
 _POLL_SECONDS = 0.1
 #: What `inside/program.py` exits with.
 _COMPILE_ERROR, _MEMORY = 65, 66
+_OVER_TIME = (-signal.SIGXCPU, 128 + signal.SIGXCPU)
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 
 
@@ -31,6 +33,10 @@ class Result:
 
     reason: str
     feedback: str = ""
+
+
+class NotBegunError(Exception):
+    """A sandbox did not start: a fault of the machine, and no word about the answer."""
 
 
 class _Exceeded(Exception):
@@ -65,14 +71,14 @@ def examine(sandbox: Local, texts: list[str], truth: Asserts, limits: Limits) ->
     with contextlib.ExitStack() as stack:
         guest, examiner, stream = _pair(stack, sandbox, task_of(texts, truth), limits)
         try:
-            for message in _messages(_read(stream, deadline, guest, limits)):
+            parts = _begun(_read(stream, deadline, guest, limits), examiner)
+            for message in _messages(parts):
                 if message[0] == "verdict":
                     return _result(message, guest)
                 at = f"; the test was: {truth.tests[message[1]][1]}"
         except _Exceeded as err:
             return Result(str(err), exceeded(str(err), limits) + at)
-        status = examiner.status()
-    return Result("runtime_error", f"the tests could not be finished (exit status {status}){at}")
+        return _unfinished(examiner.status(), at)
 
 
 def run_program(sandbox: Local, texts: list[str], text: str, limits: Limits, expected: int):
@@ -85,7 +91,7 @@ def run_program(sandbox: Local, texts: list[str], text: str, limits: Limits, exp
         source = stack.enter_context(_file(program_input(texts, text)))
         running, stream = _with_output(stack, sandbox, "program", limits, source, errors)
         try:
-            for part in _read(stream, deadline, running, limits):
+            for part in _begun(_read(stream, deadline, running, limits), running):
                 output += part
                 if len(output) > most:
                     return Result("runtime_error", f"more than {most} bytes of output"), output
@@ -94,6 +100,25 @@ def run_program(sandbox: Local, texts: list[str], text: str, limits: Limits, exp
             return Result(str(err), exceeded(str(err), limits)), output
         said = os.pread(errors, _STDERR_BYTES, 0).decode("utf-8", "replace")
     return ended(status, said, limits), output
+
+
+def _begun(parts: Iterator[bytes], running: Running) -> Iterator[bytes]:
+    """What follows the sign that the script has begun. Raises NotBegunError if it is not there."""
+    try:
+        first = next(parts, b"")
+    except _Exceeded as err:
+        raise NotBegunError(f"a sandbox did not start: {err}") from None
+    if first[:1] != wire.BEGUN:
+        raise NotBegunError(f"a sandbox did not start (exit status {running.status()})")
+    yield first[1:]
+    yield from parts
+
+
+def _unfinished(status: int | None, at: str) -> Result:
+    """The examiner ended without a verdict: only its limit on time is the answer's doing."""
+    if status in _OVER_TIME:
+        return Result("timeout", f"the tests took too long{at}")
+    return Result("verifier_error", f"the tests were broken off (exit status {status}){at}")
 
 
 def most_output(expected: int) -> int:
@@ -109,7 +134,7 @@ def ended(status: int, said: str, limits: Limits) -> Result:
         return Result("compile_error", said or "it does not compile")
     if status == _MEMORY or "MemoryError" in said[-300:]:
         return Result("memory", exceeded("memory", limits))
-    if status in (-24, 128 + 24):  # SIGXCPU
+    if status in _OVER_TIME:
         return Result("timeout", exceeded("timeout", limits))
     return Result("runtime_error", said.strip() or f"the program ended with status {status}")
 
@@ -204,7 +229,7 @@ def _result(message: tuple, guest: Running) -> Result:
     _, reason, feedback = message
     if reason == "runtime_error" and "the program ended" in feedback:
         status = guest.status()
-        if status in (-24, 128 + 24):  # SIGXCPU
+        if status in _OVER_TIME:
             return Result("timeout", feedback)
         return Result(reason, f"{feedback} (exit status {status})")
     return Result(reason, feedback)

@@ -85,6 +85,9 @@ def _case(
     if said is None:
         return Result("timeout", examination.exceeded("timeout", limits)), b""
     output = str(said.get("stdout") or "").encode("utf-8", "replace")
+    if output[:1] != wire.BEGUN:
+        raise _FusionError(f"the script did not start (exit status {said.get('return_code')})")
+    output = output[1:]
     most = examination.most_output(expected)
     if len(output) > most:
         return Result("runtime_error", f"more than {most} bytes of output"), output

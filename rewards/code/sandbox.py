@@ -84,16 +84,12 @@ def slot_count() -> int:
 
 @dataclass
 class Running:
-    """A started sandbox. `end` leaves no process behind and may be called twice.
-
-    began: whether the script within has said so; where it has not, the machine is at fault.
-    """
+    """A started sandbox. `end` leaves no process behind and may be called twice."""
 
     process: subprocess.Popen[bytes]
     info: int = -1
     uid: int = 0
     folder: str = ""
-    began: bool = field(default=False, init=False)
     _first: int = field(default=0, init=False)
     _pidfd: int = field(default=-1, init=False)
 

@@ -41,7 +41,11 @@ class CodeVerifier:
             return asked
         with sandbox.slots():
             started = time.monotonic()
-            result = _examine(*asked, settings)
+            try:
+                result = _examine(*asked, settings)
+            except (OSError, examination.NotBegunError) as err:
+                # The machine's fault, such as no process or descriptor left; never the answer's.
+                result = Result("verifier_error", f"{type(err).__name__}: {err}")
             seconds = time.monotonic() - started
         feedback = result.feedback[:_FEEDBACK_CHARS]
         if result.reason == "ok":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -277,6 +278,34 @@ over.set()
         text=True,
     )
     assert done.stdout.strip() == "0", done.stderr
+
+
+@needs_bubblewrap
+@pytest.mark.parametrize("working", [0, 1])
+@pytest.mark.parametrize(("answer", "truth"), [(RIGHT, ADD), ("print(int(input()) ** 2)", SQUARE)])
+def test_a_sandbox_that_does_not_start_is_not_the_answers_fault(
+    monkeypatch, tmp_path, working: int, answer: str, truth: str
+) -> None:
+    """bwrap fails from its call number `working` on, as when no more processes are permitted."""
+    fails = tmp_path / "bwrap"
+    fails.write_text(
+        f"#!/bin/sh\necho >> {tmp_path}/calls\n"
+        f'[ $(wc -l < {tmp_path}/calls) -le {working} ] && exec bwrap "$@"\n'
+        "echo 'bwrap: Creating new namespace failed: Resource temporarily unavailable' >&2\n"
+        "exit 1\n"
+    )
+    fails.chmod(0o755)
+    answer = f"{answer}\n# {working}"  # a known answer is not run again
+    with monkeypatch.context() as changed:
+        changed.setattr(sandbox, "_bwrap", functools.partial(_with_first, str(fails)))
+        changed.setattr(sandbox, "bubblewrap_missing", lambda: "")
+        verdict = _judge(answer, truth, sandbox="bubblewrap")
+        assert verdict.reason == "verifier_error" and "not start" in verdict.feedback
+    assert _judge(answer, truth, sandbox="bubblewrap").passed  # not remembered
+
+
+def _with_first(first: str, command=sandbox._bwrap) -> list[str]:
+    return [first, *command()[1:]]
 
 
 def test_numbers_may_have_many_digits() -> None:

@@ -119,6 +119,7 @@ class Examiner:
     """Carries one answer through one set of tests. tell: takes a message on how far it is."""
 
     def __init__(self, fd: int, tell) -> None:
+        self._fd = fd
         self._tell = tell
         self._link = link.Link(fd, b"e", self._handle, lambda ref: Remote(ref, self))
         self._names = {
@@ -160,6 +161,8 @@ class Examiner:
         return reason, feedback[:4000]
 
     def _judge(self, task: dict) -> tuple[str, str]:
+        if os.read(self._fd, 1) != wire.BEGUN:
+            return "verifier_error", "the sandbox of the program did not start"
         try:
             self.use("load", task["texts"], task["prompt"], task["entry_point"], task["wanted"])
         except RemoteError as err:
@@ -272,5 +275,6 @@ def main(arguments: list[str]) -> None:
         task = wire.decode(stream.read(), None)
     examiner = Examiner(int(arguments[1]), tell)
     confine.confine(arguments[0])
+    os.write(out, wire.BEGUN)
     tell(("verdict", *examiner.judge(task)))
     os._exit(0)

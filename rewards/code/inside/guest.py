@@ -125,6 +125,7 @@ def serve(fd: int, limits: str) -> None:
     builtins.exit = builtins.quit = sys.exit  # type: ignore[attr-defined]  # as `site` has them
     guest = Guest(fd)
     confine.confine(limits)
+    os.write(fd, wire.BEGUN)
     guest.serve()
     os._exit(0)
 

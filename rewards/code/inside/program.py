@@ -25,6 +25,7 @@ def main(arguments: list[str]) -> None:
     sys.argv[:] = ["program.py"]
     builtins.exit = builtins.quit = sys.exit  # type: ignore[attr-defined]  # as `site` has them
     confine.confine(arguments[0])
+    os.write(1, wire.BEGUN)
     try:
         code = choose.choose(texts, "", "", [])
     except choose.NoProgramError as err:

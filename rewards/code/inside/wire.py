@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_FRAME = 32 * 1024 * 1024
 MAX_DEPTH = 300
+#: What each role says first, before it touches anything of the answer's: "the sandbox has begun".
+BEGUN = b"\x06"
 
 _SINGLE = {b"N": None, b"T": True, b"F": False}
 _MANY = {list: b"l", tuple: b"t", set: b"s", frozenset: b"z"}
