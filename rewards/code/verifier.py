@@ -47,13 +47,16 @@ class CodeVerifier:
                 # The machine's fault, such as no process or descriptor left; never the answer's.
                 result = Result("verifier_error", f"{type(err).__name__}: {err}")
             seconds = time.monotonic() - started
-        feedback = result.feedback[:_FEEDBACK_CHARS]
+        # A lone surrogate, which a program may put into any text, could not be written to a file.
+        feedback = result.feedback[:_FEEDBACK_CHARS].encode("utf-8", "replace").decode()
         if result.reason == "ok":
             return Verdict.ok(seconds, feedback)
         return Verdict.failed(result.reason, feedback, seconds)
 
     def verify_batch(self, items: Sequence[tuple[str, str, Mapping[str, Any]]]) -> list[Verdict]:
         """Judge many (response, ground_truth, options), as many at once as there are slots."""
+        for _, _, extra in items:
+            _Settings(extra)  # a bad option is said before anything runs, not after the others ran
         if len(items) < 2:
             return [self(response, truth_, **extra) for response, truth_, extra in items]
         with ThreadPoolExecutor(min(len(items), sandbox.slot_count())) as pool:

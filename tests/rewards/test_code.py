@@ -136,6 +136,48 @@ def test_the_program_is_found_in_the_response(response: str) -> None:
     assert verdict.passed, verdict.feedback
 
 
+_PLUS = "def add(a, b):\n    return a + b\n"
+_INDENTED = _PLUS.replace("def", "   def").replace("    return", "       return")
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        f"1. ```python\n{_INDENTED}   ```\n2. Done.",
+        f"- Here:\n\n   ```python\n{_INDENTED}   ```",
+        f"1. ```python\n{_PLUS}```",
+        f"```python:solution.py\n{_PLUS}```",
+        f'````python\nnote = """\n```\n"""\n{_PLUS}````',
+        f"```python\n{_PLUS}    s = '</think>'\n```",
+        f"<think>```python\nx = 1\n</think>\n```python\n{_PLUS}```",
+        f"```python\n{_PLUS}```\n```python\nfrom solution import add\nprint(add(1, 2))\n```",
+        f"```python\nfrom __future__ import annotations\n{_PLUS}```",
+        f"from __future__ import annotations\nfrom dataclasses import dataclass\n"
+        f"@dataclass\nclass P:\n    x: int\n{_PLUS}",
+    ],
+)
+def test_fences_are_read_as_models_write_them(response: str) -> None:
+    verdict = _judge(response)
+    assert verdict.passed, verdict.feedback
+
+
+def test_an_example_of_output_is_not_the_program() -> None:
+    answer = (
+        "```\nn = int(input())\nprint(n * n)\n```\nIt prints:\n```\n9\n```\nor\n```\n-1, X\n```"
+    )
+    assert _judge(answer, SQUARE).passed
+
+
+def test_an_answer_may_import_from_the_future_after_a_prompt() -> None:
+    verdict = _judge(f"from __future__ import annotations\ndef total(xs: Many):\n{BODY}", HUMANEVAL)
+    assert verdict.passed, verdict.feedback
+
+
+def test_feedback_can_be_written_to_a_file() -> None:
+    verdict = _judge("def add(a, b): raise ValueError('\\ud800')")
+    assert verdict.reason == "runtime_error" and verdict.feedback.encode()
+
+
 def test_helpers_of_the_prompt_are_not_the_answers_to_define() -> None:
     test = "def check(candidate):\n    assert distance(candidate([3]), 4) == 0\n"
     prompt = "def distance(a, b):\n    return abs(a - b)\n\n" + PROMPT
@@ -240,6 +282,8 @@ def test_options_are_checked() -> None:
     with pytest.raises(ValueError, match="above 0"):
         _judge(RIGHT, seconds=0)
     assert _judge(RIGHT, max_chars=10).reason == "malformed"
+    with pytest.raises(ValueError, match="above 0"):
+        rewards.verify_batch([("code", "def add(", ADD, {}), ("code", RIGHT, ADD, {"seconds": -1})])
 
 
 def test_the_number_of_sandboxes_is_checked(monkeypatch) -> None:

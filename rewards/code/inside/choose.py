@@ -15,14 +15,18 @@ class NoProgramError(Exception):
 def choose(texts: list[str], prompt: str, entry_point: str, wanted: list[str]):
     """Compile the last text that is a program and defines what the tests call.
 
+    One that imports the name counts if none defines it. Where the tests call nothing, because the
+    program reads standard input, a text of values alone is an example of output.
+
     If none does: with a prompt (HumanEval) the last that continues it, at the indentation the
     model gave it or one step in; otherwise the last that compiles. Raises NoProgramError.
     """
     wanted = [entry_point] if entry_point else wanted
     parsed = [(text, *_parse(text)) for text in reversed(texts)]
-    for text, tree, _ in parsed:
-        if tree is not None and _defines(tree, wanted):
-            return _compiled(_whole(prompt, text))
+    for names_in in (_defined, _imported):
+        for text, tree, _ in parsed:
+            if tree is not None and _serves(tree, names_in(tree), wanted):
+                return _compiled(_whole(prompt, text))
     for text, tree, _ in parsed:
         for program in _continuations(prompt, text):
             if _continues(program, prompt, entry_point):
@@ -58,7 +62,23 @@ def describe(err: Exception) -> str:
     return f"{line}{type(err).__name__}: {said}"
 
 
-def _defines(tree, wanted: list[str]) -> bool:
+def _serves(tree, names: set[str], wanted: list[str]) -> bool:
+    if not wanted:
+        return not all(map(_is_value, tree.body))
+    return any(name in names for name in wanted)
+
+
+def _is_value(node) -> bool:
+    """Whether it does nothing when it runs: `42`, `YES`, `-1`, `3, 4`."""
+    kind = type(node).__name__
+    if kind in ("List", "Tuple", "Set"):
+        return all(map(_is_value, node.elts))
+    if kind in ("Expr", "UnaryOp"):
+        return _is_value(node.value if kind == "Expr" else node.operand)
+    return kind in ("Constant", "Name")
+
+
+def _defined(tree) -> set[str]:
     names = set()
     for node in tree.body:
         kind = type(node).__name__
@@ -66,9 +86,12 @@ def _defines(tree, wanted: list[str]) -> bool:
             names.add(node.name)
         elif kind == "Assign":
             names.update(getattr(target, "id", "") for target in node.targets)
-        elif kind in ("Import", "ImportFrom"):
-            names.update(alias.asname or alias.name for alias in node.names)
-    return not wanted or any(name in names for name in wanted)
+    return names
+
+
+def _imported(tree) -> set[str]:
+    found = [node for node in tree.body if type(node).__name__ in ("Import", "ImportFrom")]
+    return {alias.asname or alias.name for node in found for alias in node.names}
 
 
 def _continues(program: str, prompt: str, entry_point: str) -> bool:
@@ -94,8 +117,19 @@ def _whole(prompt: str, text: str) -> str:
         return text
     for filled in (prompt, prompt.rstrip() + "\n    pass\n"):
         if _parse(filled)[0] is not None:
-            return f"{filled}\n\n{text}"
+            future, rest = _without_future(text)
+            return f"{future}{filled}\n\n{rest}"
     return text
+
+
+def _without_future(text: str) -> tuple[str, str]:
+    """(a line of its imports from `__future__`, which must come first; the text without them)."""
+    lines, names = text.splitlines(keepends=True), []
+    for node in getattr(_parse(text)[0], "body", []):
+        if getattr(node, "module", "") == "__future__":
+            names += [alias.name for alias in node.names]
+            lines[node.lineno - 1 : node.end_lineno] = ["\n"] * (node.end_lineno - node.lineno + 1)
+    return (f"from __future__ import {', '.join(names)}\n" if names else ""), "".join(lines)
 
 
 def _continuations(prompt: str, text: str) -> list[str]:
