@@ -26,6 +26,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rewards.code import calls
 from rewards.code.errors import SandboxUnavailableError
 
 _log = logging.getLogger(__name__)
@@ -165,21 +166,25 @@ class Bubblewrap:
         ours, theirs = os.pipe()
         uid = _fresh_uid() if os.geteuid() == 0 else 0
         arguments = [role, _limits_text(uid, limits, self.flags), *([str(link)] if link else [])]
-        command = [*_bwrap(), "--info-fd", str(theirs), "--", *_python(_INSIDE), *arguments]
+        denied = calls.filter_file()
+        ends = [fd for fd in (theirs, denied) if fd >= 0]
+        command = [*_bwrap(), *_seccomp(denied), "--info-fd", str(theirs)]
+        command += ["--", *_python(_INSIDE), *arguments]
         try:
             process = subprocess.Popen(
                 command,
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
-                pass_fds=[theirs, *([link] if link else [])],
+                pass_fds=[*ends, *([link] if link else [])],
                 env={},
             )
         except BaseException:
             os.close(ours)
             raise
         finally:
-            os.close(theirs)
+            for fd in ends:
+                os.close(fd)
         return Running(process, info=ours, uid=uid)
 
 
@@ -239,15 +244,20 @@ def bubblewrap_missing() -> str:
     """Why bubblewrap cannot be used here, with what to do about it; empty if it can."""
     if shutil.which("bwrap") is None:
         return f"it is not installed: {INSTALL}"
+    denied = calls.filter_file()
     try:
         said = subprocess.run(
-            [*_bwrap(), "--", *_python(_INSIDE)[:-1], "-c", "print('here')"],
+            [*_bwrap(), *_seccomp(denied), "--", *_python(_INSIDE)[:-1], "-c", "print('here')"],
             capture_output=True,
             timeout=60,
             env={},
+            pass_fds=[denied] if denied >= 0 else [],
         )
     except (OSError, subprocess.TimeoutExpired) as err:
         return f"bwrap does not run: {err}"
+    finally:
+        if denied >= 0:
+            os.close(denied)
     if said.stdout.strip() == b"here":
         return ""
     return f"namespaces are not permitted here: {said.stderr.decode('utf-8', 'replace')[:300]}"
@@ -292,6 +302,10 @@ def _bwrap() -> list[str]:
     for name, value in ENVIRONMENT.items():
         command += ["--setenv", name, value]
     return command
+
+
+def _seccomp(denied: int) -> list[str]:
+    return ["--seccomp", str(denied)] if denied >= 0 else []
 
 
 def _executable() -> str:

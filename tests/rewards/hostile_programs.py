@@ -441,6 +441,11 @@ _CANNOT_WRITE = ("/", "/usr", "/usr/lib", "/opt", "/opt/inside", "/dev", "/proc"
 
 #: Programs that look for a hole and print "held" if there is none.
 PROBES = {
+    "memory_of_no_process": _TRY.format("import os; os.memfd_create('x')", "OSError"),
+    "shared_memory_of_no_process": (
+        "import ctypes\nmade = ctypes.CDLL(None).shmget(0, 1 << 20, 0o1600)\n"
+        "print('held' if made == -1 else 'broken')"
+    ),
     "shadow": _TRY.format("open('/etc/shadow')", "OSError"),
     "passwd": _TRY.format("open('/etc/passwd')", "OSError"),
     "home": _TRY.format("open('/home/x', 'w')", "OSError"),
@@ -470,7 +475,7 @@ PROBES = {
     "first_process_memory": _TRY.format("open('/proc/1/mem', 'rb').read(1)", "OSError"),
     "environment": (
         "import os\nprint('held' if set(os.environ) <= {'PATH', 'HOME', 'LANG', 'PYTHONHASHSEED',"
-        " 'PWD', 'LC_CTYPE'} else 'broken')"
+        " 'PYTHONINTMAXSTRDIGITS', 'PWD', 'LC_CTYPE'} else 'broken')"
     ),
     "network": _TRY.format(
         "import socket; socket.create_connection(('127.0.0.1', 22), 1)", "OSError"
