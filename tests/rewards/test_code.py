@@ -255,7 +255,6 @@ def test_a_ground_truth_that_cannot_be_read_is_not_a_wrong_answer(truth: str, sa
             ),
             "reaches no assert",
         ),
-        (_asserts("for x in []:\n    assert add(x, 2) == 3"), "without having reached"),
         (
             _asserts("assert add(1, 2) == 3", setup=RIGHT, entry_point="add"),
             "define entry_point 'add'",
@@ -266,6 +265,12 @@ def test_a_ground_truth_that_cannot_be_read_is_not_a_wrong_answer(truth: str, sa
 def test_tests_that_check_nothing_of_the_answer_pass_nothing(truth: str, said: str) -> None:
     verdict = _judge(RIGHT, truth)
     assert verdict.reason == "verifier_error" and said in verdict.feedback
+
+
+def test_an_answer_that_leaves_nothing_to_check_is_wrong() -> None:
+    truth = _asserts("for x in add(1, 2):\n    assert x == 3")
+    verdict = _judge("def add(a, b): return []", truth)
+    assert verdict.reason == "wrong_answer" and "without having reached" in verdict.feedback
 
 
 def test_a_function_of_the_tests_that_they_call_is_run() -> None:
