@@ -56,7 +56,7 @@ def write(folder, name, content):
     [
         ("train.jsonl", GOOD_LINES),
         ("train.jsonl", b"\xef\xbb\xbf" + GOOD_LINES.replace(b"\n", b"\r\n\r\n")),
-        ("train.jsonl.gz", gzip.compress(GOOD_LINES)),
+        ("train.jsonl.gz", gzip.compress(GOOD_LINES, mtime=0)),
         ("train.json", json.dumps(GOOD).encode()),
         ("train.json", json.dumps({"version": 1, "data": GOOD}).encode()),
         ("train.json.gz", gzip.compress(json.dumps(GOOD).encode())),
@@ -159,7 +159,7 @@ ERRORS = [
     ("x.jsonl", BAD * 3, "no row is left (3 × no answer after `####`; the first: "),
     ("x.jsonl", BAD * 5000, "no row is left (1000 × no answer"),
     ("x.jsonl", GOOD_LINES.decode().encode("utf-16"), "UTF-16"),
-    ("x.jsonl.gz", gzip.compress(GOOD_LINES)[:-20], "compressed data that cannot be read"),
+    ("x.jsonl.gz", gzip.compress(GOOD_LINES, mtime=0)[:-20], "data that cannot be read"),
     ("x.jsonl.gz", b"plain text", "compressed data that cannot be read"),
     ("x.json", b"[1, 2", "not JSON"),
     ("x.json", b'{"a": "\xff"}', "not UTF-8"),
