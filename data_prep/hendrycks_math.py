@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from data_prep.family import Family, Hub, Record, Request, Row, make_row
-from data_prep.math_text import boxed_answer, level_of, math_prompt
+from data_prep.family import Family, Hub, Record, Request, Row
+from data_prep.math_text import boxed_answer, math_row
 
 SOURCE = "lighteval/MATH"
 HUB = "EleutherAI/hendrycks_math"
@@ -23,18 +23,8 @@ def build(request: Request) -> Iterator[Row]:
 def _row(record: Record, request: Request) -> Row:
     solution = record.text("solution")
     answer = boxed_answer(solution)
-    return make_row(
-        data_source=SOURCE,
-        prompt=math_prompt(record.text("problem")),
-        ability="math",
-        verifier="math",
-        ground_truth=answer,
-        split=record.split or "train",
-        index=record.number,
-        family=record.text("type", "subject", default=""),
-        level=level_of(record),
-        privileged={"gold_answer": answer, "gold_solution": solution},
-    )
+    family = record.text("type", "subject", default="")
+    return math_row(record, SOURCE, answer, solution, "train", family)
 
 
 MATH = Family(

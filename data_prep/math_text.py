@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from data_prep.family import Drop, Record
+from data_prep.family import Drop, Record, Row, make_row
 
 INSTRUCTION = "Reason step by step and put the final answer in \\boxed{}."
 _BOXES = ("\\boxed", "\\fbox")
@@ -13,6 +13,24 @@ _BOXES = ("\\boxed", "\\fbox")
 def math_prompt(problem: str) -> str:
     """The problem, then what form the answer is to have."""
     return f"{problem.strip()}\n\n{INSTRUCTION}"
+
+
+def math_row(
+    record: Record, source: str, answer: str, solution: str, split: str, family: str
+) -> Row:
+    """The row of a record with a `problem`; `split` is that of a record which names none."""
+    return make_row(
+        data_source=source,
+        prompt=math_prompt(record.text("problem")),
+        ability="math",
+        verifier="math",
+        ground_truth=answer,
+        split=record.split or split,
+        index=record.number,
+        family=family,
+        level=level_of(record),
+        privileged={"gold_answer": answer, "gold_solution": solution},
+    )
 
 
 def boxed_answer(solution: str) -> str:

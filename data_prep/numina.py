@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from data_prep.family import Drop, Family, Hub, Option, Record, Request, Row, make_row
-from data_prep.math_text import boxed_answer, math_prompt
+from data_prep.family import Drop, Family, Hub, Option, Record, Request, Row
+from data_prep.math_text import boxed_answer, math_row
 
 SOURCE = "AI-MO/NuminaMath-CoT"
 
@@ -26,17 +26,7 @@ def _row(record: Record, request: Request) -> Row:
         raise Drop("another collection")
     solution = record.text("solution")
     answer = boxed_answer(solution)
-    return make_row(
-        data_source=SOURCE,
-        prompt=math_prompt(record.text("problem")),
-        ability="math",
-        verifier="math",
-        ground_truth=answer,
-        split=record.split or "train",
-        index=record.number,
-        family=collection,
-        privileged={"gold_answer": answer, "gold_solution": solution},
-    )
+    return math_row(record, SOURCE, answer, solution, "train", collection)
 
 
 NUMINA = Family(

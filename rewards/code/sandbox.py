@@ -22,11 +22,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rewards.code import calls
+from rewards.code import calls, processes
 from rewards.code.errors import SandboxUnavailableError
 
 _log = logging.getLogger(__name__)
@@ -46,7 +45,6 @@ _PROCESSES = 32
 _INSIDE = "/opt/inside"
 _FILE_MB = 32
 _TMP_BYTES = 64 * 1024 * 1024
-_OVERFLOW_UID = 65534
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ class Running:
 
     def usage(self) -> tuple[int, float]:
         """(bytes of resident memory, seconds of processor time) of its living processes."""
-        used = [_used(pid) for pid in _beneath(self.first_pid())]
+        used = [processes.used(pid) for pid in processes.beneath(self.first_pid())]
         return sum(memory for memory, _ in used), sum(cpu for _, cpu in used)
 
     def end(self) -> int:
@@ -141,7 +139,7 @@ class Running:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         if self.uid:
-            _kill_user(self.uid)
+            processes.kill_user(self.uid)
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -279,7 +277,13 @@ def _bwrap() -> list[str]:
     # As root no user namespace: in it the programs would still be the kernel's user 0, whose
     # processes RLIMIT_NPROC does not count. They become another user before the answer is read.
     apart = [f"--unshare-{kind}" for kind in ("pid", "net", "ipc", "uts")]
-    user = ["--unshare-user", "--uid", str(_OVERFLOW_UID), "--gid", str(_OVERFLOW_UID)]
+    user = [
+        "--unshare-user",
+        "--uid",
+        str(processes.OVERFLOW_UID),
+        "--gid",
+        str(processes.OVERFLOW_UID),
+    ]
     command = ["bwrap", *apart, "--unshare-cgroup-try", *([] if root else user)]
     command += ["--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     if root:
@@ -347,57 +351,6 @@ def _fresh_uid() -> int:
     try:
         first, _, count = (int(n) for n in Path("/proc/self/uid_map").read_text().split()[:3])
     except (OSError, ValueError):
-        return _OVERFLOW_UID
+        return processes.OVERFLOW_UID
     low, high = 1 << 20, min(first + count, (1 << 31) - 1)
-    return low + secrets.randbelow(high - low) if high - low > 1 << 16 else _OVERFLOW_UID
-
-
-def _beneath(pid: int) -> list[int]:
-    """The process and its descendants."""
-    found, open_ = [], [pid] if pid else []
-    while open_ and len(found) < 10 * _PROCESSES:
-        here = open_.pop()
-        found.append(here)
-        with contextlib.suppress(OSError, ValueError):
-            for task in os.listdir(f"/proc/{here}/task"):
-                text = Path(f"/proc/{here}/task/{task}/children").read_text()
-                open_.extend(int(child) for child in text.split())
-    return found
-
-
-def _used(pid: int) -> tuple[int, float]:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (OSError, IndexError):
-        return 0, 0.0
-    ticks, pages = sum(int(n) for n in stat[11:15]), int(stat[21])
-    return pages * os.sysconf("SC_PAGE_SIZE"), ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _kill_user(uid: int) -> None:
-    """Kill every process of a user that only one sandbox has."""
-    if uid == _OVERFLOW_UID:
-        return
-    deadline = time.monotonic() + 5.0
-    while time.monotonic() < deadline:
-        mine = [pid for pid in _numbers("/proc") if _owner(pid) == uid]
-        if not mine:
-            return
-        for pid in mine:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.01)
-
-
-def _numbers(folder: str) -> list[int]:
-    return [int(name) for name in os.listdir(folder) if name.isdigit()]
-
-
-def _owner(pid: int) -> int:
-    """The user of a living process; -1 for one that is gone or a zombie."""
-    try:
-        text = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return -1
-    fields = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
-    return -1 if fields.get("State", "Z").startswith("Z") else int(fields["Uid"].split()[0])
+    return low + secrets.randbelow(high - low) if high - low > 1 << 16 else processes.OVERFLOW_UID

@@ -20,6 +20,6 @@ def test_none_passes_none_hangs_and_honest_answers_are_judged(tmp_path, monkeypa
     seconds = time.monotonic() - begun
     passed = [case[0] for case, v in zip(CASES, verdicts, strict=True) if v.passed]
     assert not passed
-    assert seconds < 10 * len(CASES)
+    assert seconds < 120
     assert os.listdir(tmp_path) == []
     assert rewards.verify("math", r"\boxed{72}", "72").passed
