@@ -30,7 +30,8 @@ class Trajectory:
     ``group`` names the task: the responses sampled for one prompt share it. ``score`` is the
     verifier's in [0, 1], None where nothing judged the response; ``unjudged`` says that a verifier
     was asked and could not tell. ``sequence_kl`` is KL(sampled view || other view) in nats, summed
-    over the generated tokens; None unless the algorithm asked for it.
+    over the generated tokens; None unless the algorithm asked for it. ``attempt`` counts from 1,
+    retries after failures included; ``complete`` says that the model ended the response itself.
     """
 
     group: str
@@ -42,6 +43,7 @@ class Trajectory:
     unjudged: bool = False
     sequence_kl: float | None = None
     turns: tuple[Turn, ...] = ()
+    complete: bool = True
 
 
 @dataclass(frozen=True)

@@ -3,48 +3,148 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from algorithms.retry.filter import Candidate, FilterSettings, choose
 from algorithms.runtime.rows import SampledBatch
+from algorithms.runtime.stages import Stage
+
+
+def attempts_file(store: Path | str) -> Path:
+    """Where everything lies that was sampled for the collection ``store``."""
+    path = Path(store)
+    return path.with_name(f"{path.stem}-attempts{path.suffix}")
+
+
+def read_attempts(store: Path | str) -> list[dict[str, Any]]:
+    """``{"uid", "number", "tokens", "passed"}`` of every attempt of a collection."""
+    columns = pq.read_table(attempts_file(store), columns=["row_uid", "stored"]).to_pylist()
+    return [{"uid": row["row_uid"], **row["stored"]} for row in columns]
+
+
+class CollectionIncomplete(RuntimeError):
+    """Sampling failed for some tasks, with where to look."""
 
 
 class Collection:
-    """Gathers a collection stage's trajectories, in sampling order, and writes them once."""
+    """Gathers a collection stage's trajectories, in sampling order, and writes them once.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Of a ladder every attempt is a row. With ``keep`` the file holds what the filter lets through,
+    chosen from ``also`` (attempts of earlier collections) and from what was gathered here.
+    """
+
+    def __init__(
+        self, path: Path, keep: FilterSettings | None = None, also: Sequence[str] = ()
+    ) -> None:
+        self.path, self.keep, self.also = path, keep, also
         self.rows: list[dict[str, Any]] = []
+        self.dropped: list[dict[str, Any]] = []
+        self.tasks = 0
 
     def add(self, step: int, batch: SampledBatch, rows_by_uid: dict[str, dict]) -> None:
         """Keep the real rows of ``batch``: the data row, plus what was sampled for it."""
         for index in batch.real():
-            verdict = batch.verdict(index) or {}
-            log_probs = batch.log_probs[index].tolist() if batch.log_probs else []
-            stored = {
-                "response_ids": batch.responses[index].tolist(),
-                "log_probs": log_probs,
-                "view": batch.extra[index]["view"],
-                "hint": batch.extra[index].get("hint") or "",
-                "score": batch.scores[index],
-                "verdict": json.dumps(verdict),
+            self.tasks += 1
+            uid, extra = batch.row_uids[index], batch.extra[index]
+            common = {
+                "view": extra["view"],
+                "hint": extra.get("hint") or "",
                 "step": step,
-                "group": f"{batch.row_uids[index]}-{step}",
+                "group": f"{uid}-{step}",
             }
-            self.rows.append({**rows_by_uid[batch.row_uids[index]], "stored": stored})
+            if "attempts" in extra:
+                sampled = [_attempt(attempt, uid) for attempt in extra["attempts"]]
+            else:
+                sampled = [_response(batch, index)]
+            row = {k: v for k, v in rows_by_uid[uid].items() if k != "token_budget"}
+            self.rows += [{**row, "stored": {**common, **stored}} for stored in sampled]
 
-    def finish(self) -> None:
-        """Write the parquet file, whole or not at all.
+    def check_complete(self, tasks: int, stage: Stage) -> None:
+        """Every task was sampled: verl goes on without those whose sampling failed.
+
+        Raises:
+            CollectionIncomplete: some were not.
+        """
+        sampled = self.tasks
+        if stage.keep is not None and sampled < tasks:
+            raise CollectionIncomplete(
+                f"{stage.name}: sampling failed for {tasks - sampled} of {tasks} tasks; run.log "
+                "has the errors. Mend the cause and start the same command again: what was generated "
+                "is kept"
+            )
+
+    def finish(self) -> Counter[str]:
+        """Write the parquet file, whole or not at all; the attempts by what became of them.
 
         Raises:
             ValueError: nothing was sampled.
         """
         if not self.rows:
             raise ValueError(f"nothing was collected for {self.path}")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".tmp")
-        pq.write_table(pa.Table.from_pylist(self.rows), temporary)
-        temporary.replace(self.path)
+        if self.keep is None:
+            _write(self.rows, self.path)
+            return Counter(kept=len(self.rows))
+        _write(self.rows, attempts_file(self.path))
+        earlier = [row for path in self.also for row in pq.read_table(path).to_pylist()]
+        pool = [*earlier, *self.rows]
+        reasons = choose([_candidate(row) for row in pool], self.keep)
+        kept = [row for row, reason in zip(pool, reasons, strict=True) if reason is None]
+        self.dropped = [
+            {"uid": row["row_uid"], "attempt": row["stored"]["number"], "reason": reason}
+            for row, reason in zip(pool, reasons, strict=True)
+            if reason
+        ]
+        # The columns of the attempts, where nothing is kept.
+        schema = pq.read_schema(attempts_file(self.path))
+        _write(kept, self.path, schema)
+        return Counter(reason or "kept" for reason in reasons)
+
+
+def _attempt(attempt: dict[str, Any], uid: str) -> dict[str, Any]:
+    verdict = {
+        "acc": float(attempt["passed"]),
+        **{k: attempt[k] for k in ("score", "reason", "feedback", "verify_seconds")},
+        "row_uid": uid,
+    }
+    same = ("response_ids", "log_probs", "number", "tokens", "passed", "score", "response")
+    told = attempt["reason"] != "verifier_error"
+    return {
+        **{k: attempt[k] for k in same},
+        "verdict": json.dumps(verdict),
+        "complete": not attempt["cut"],
+        "judged": told,
+    }
+
+
+def _response(batch: SampledBatch, index: int) -> dict[str, Any]:
+    return {
+        "response_ids": batch.responses[index].tolist(),
+        "log_probs": batch.log_probs[index].tolist() if batch.log_probs else [],
+        "score": batch.scores[index],
+        "verdict": json.dumps(batch.verdict(index) or {}),
+    }
+
+
+def _candidate(row: dict[str, Any]) -> Candidate:
+    stored = row["stored"]
+    return Candidate(
+        task=row["row_uid"],
+        text=stored["response"],
+        tokens=stored["tokens"],
+        score=stored["score"] if stored["judged"] else None,
+        number=stored["number"],
+        complete=stored["complete"],
+    )
+
+
+def _write(rows: list[dict[str, Any]], path: Path, schema: pa.Schema | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
+    temporary.replace(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import asdict
 from typing import Any
@@ -31,6 +32,9 @@ class HeldOutEvaluation:
                 "pi_kind": self.config.privileged.pi_kind,
                 "view": view,
                 "source": "rollout",
+                "ladder": None,
+                "journal": None,
+                "endpoint": None,
                 "verify": True,
                 "seed": self.stage.seed,
                 "seed_by_step": False,
@@ -62,7 +66,20 @@ class HeldOutEvaluation:
     def _dump_generations(self, inputs, outputs, gts, scores, reward_extra_infos_dict, dump_path):
         view, step = self._evaluating
         known = rows_by_uid(self.val_dataset)
-        self.recorder.evaluations(view, step, inputs, outputs, reward_extra_infos_dict, known)
+        rate = self.recorder.evaluations(
+            view, step, inputs, outputs, reward_extra_infos_dict, known
+        )
+        if view == "student":
+            self._keep_best(step, rate)
+
+    def _keep_best(self, step: int, rate: float) -> None:
+        """Save the weights beside the checkpoints if no earlier evaluation was as good."""
+        if not self.stage.keep_best or not self.stage.steps or rate <= self.best_rate:
+            return
+        self.best_rate = rate
+        self.actor_rollout_wg.save_weights(str(self._checkpoints(self.stage) / "best"))
+        line = {"step": step, "pass_rate": rate}
+        (self._checkpoints(self.stage) / "best.json").write_text(json.dumps(line))
 
 
 def rows_by_uid(dataset: Any) -> dict[str, dict[str, Any]]:

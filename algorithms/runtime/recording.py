@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from algorithms.health import HealthMonitor, path_diversity
+from algorithms.retry.metrics import ladder_metrics
 from algorithms.runtime.records import RunRecords
 from algorithms.runtime.rows import SampledBatch
 from algorithms.runtime.stages import Stage
@@ -19,17 +20,23 @@ PHASES = {"gen": "sample", "update_actor": "update", "update_weights": "weight_s
 
 
 class StageRecorder:
-    """Writes one stage's lines; ``health`` sees every sampled output on the way."""
+    """Writes one stage's lines; ``health`` sees every sampled output on the way.
 
-    def __init__(self, records: RunRecords, stage: Stage, tokenizer: Any) -> None:
+    ``steps_before`` are those of the stages that this one goes on counting: the lines give them too.
+    """
+
+    def __init__(
+        self, records: RunRecords, stage: Stage, tokenizer: Any, steps_before: int = 0
+    ) -> None:
         self.records = records
         self.stage = stage
         self.tokenizer = tokenizer
+        self.steps_before = steps_before
         self.health = HealthMonitor()
         self.where = {"arm": stage.arm, "seed": stage.seed}
 
     def event(self, kind: str, message: str, step: int) -> None:
-        self.records.event(kind, message, **self.where, step=step)
+        self.records.event(kind, message, **self.where, step=self.steps_before + step)
 
     def metrics(
         self,
@@ -41,7 +48,8 @@ class StageRecorder:
     ) -> None:
         """Numbers only: verl's metrics hold other things too. ``view`` is the one evaluated."""
         numbers = {k: v for k, v in values.items() if _is_number(v)}
-        line = {"phase": phase, "step": step, "time": time.time(), "seconds": seconds}
+        line = {"phase": phase, "step": self.steps_before + step, "time": time.time()}
+        line["seconds"] = seconds
         line |= {"stage": self.stage.name, **({"view": view} if view else {})}
         self.records.write("metrics", {**self.where, **line, "metrics": numbers})
 
@@ -74,11 +82,12 @@ class StageRecorder:
         """Every sampled trajectory with its verdict; returns the step's reward and health."""
         real = batch.real()
         lines = [self._trajectory(step, batch, index) for index in real]
-        self.records.write("trajectories", *lines)
+        if self.stage.sampling.source != "stored" or not self.stage.imitates:
+            self.records.write("trajectories", *lines)
         self.records.write(
             "dropped",
             *(
-                {**self.where, "step": step, "uid": batch.row_uids[real[i]], "reason": reason}
+                {**self.where, **self._at(step), "uid": batch.row_uids[real[i]], "reason": reason}
                 for i, reason in dropped
             ),
         )
@@ -89,20 +98,25 @@ class StageRecorder:
         if judged:
             metrics["reward/pass_rate"] = sum(v["passed"] for v in judged) / len(judged)
             metrics["timing/verify"] = sum(float(v["verify_seconds"]) for v in judged)
+        climbed = [(line["attempts"], line["stopped"]) for line in lines if "attempts" in line]
+        metrics |= ladder_metrics(climbed) if climbed else {}
         diversity = path_diversity(_correct_by_task(lines))
         if diversity is not None:
             metrics["health/path_diversity"] = diversity
-        if self.stage.sampling.source != "given":
+        if not self.stage.imitates:
             metrics |= self.health.observe_outputs(
                 [line["uid"] for line in lines], [line["response"] for line in lines]
             )
         return metrics
 
+    def _at(self, step: int) -> dict[str, int]:
+        return {"step": self.steps_before + step}
+
     def _trajectory(self, step: int, batch: SampledBatch, index: int) -> dict[str, Any]:
         verdict = batch.verdict(index)
         return {
             **self.where,
-            "step": step,
+            **self._at(step),
             "uid": batch.row_uids[index],
             "sample": index,
             "view": batch.extra[index]["view"],
@@ -111,6 +125,7 @@ class StageRecorder:
             "verdict": verdict and {**verdict, "passed": bool(verdict["acc"])},
             "tokens": int(batch.masks[index].sum()),
             **({"hint": hint} if (hint := batch.extra[index].get("hint")) else {}),
+            **_ladder(batch.extra[index]),
         }
 
     def evaluation_begins(self, view: str) -> None:
@@ -124,8 +139,11 @@ class StageRecorder:
         responses: Sequence[str],
         extra: Mapping[str, Sequence[Any]],
         rows: Mapping[str, dict[str, Any]],
-    ) -> None:
-        """Held-out answers of one view; ``extra`` is what the reward manager said of each."""
+    ) -> float:
+        """Held-out answers of one view; ``extra`` is what the reward manager said of each.
+
+        Returns the share that passed.
+        """
         lines = []
         for index, response in enumerate(responses):
             uid = extra["row_uid"][index]
@@ -133,11 +151,12 @@ class StageRecorder:
             lines.append(
                 {
                     **self.where,
-                    "step": step,
+                    **self._at(step),
                     "view": view,
                     "uid": uid,
                     "family": info.get("family") or "",
                     "structure": info.get("structure") or "seen",
+                    "level": rows[uid].get("level"),
                     "has_gold": info.get("has_gold"),
                     "statement": rows[uid]["reward_model"]["ground_truth"],
                     "sample": int(extra["uid"][index].rsplit("_", 2)[1]),
@@ -156,6 +175,18 @@ class StageRecorder:
             self.event("warning", message, step)
         rate = sum(line["passed"] is True for line in lines) / max(len(lines), 1)
         self.records.progress("evaluate", 1, 1, **self.where, text=view, pass_rate=rate)
+        return rate
+
+
+def _ladder(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """What a ladder left: every attempt as text, and the tokens of all of them."""
+    if "attempts" not in extra:
+        return {}
+    left_out = ("response_ids", "log_probs")
+    attempts = [{k: v for k, v in a.items() if k not in left_out} for a in extra["attempts"]]
+    tokens = sum(attempt["tokens"] for attempt in attempts)
+    stopped, number = extra["stopped"], extra["round"]
+    return {"attempts": attempts, "stopped": stopped, "round": number, "tokens": tokens}
 
 
 def off_policy_metrics(update: Mapping[str, float]) -> dict[str, float]:

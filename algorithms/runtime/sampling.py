@@ -7,7 +7,6 @@ it. What it does for a batch is decided by the stage and travels with the batch.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 from typing import Any
@@ -25,7 +24,9 @@ from verl.trainer.ppo.v1 import AgentLoopManagerTQ, AgentLoopWorkerTQ
 from verl.utils import tensordict_utils as tu
 
 from algorithms.hints import SELF_HINT, hint_of, hint_request
+from algorithms.runtime.ladder_loop import RowLadder, last_answer, settle_ladder
 from algorithms.runtime.prompts import privileged_content, row_views
+from algorithms.runtime.seeds import request_seed
 from algorithms.runtime.stages import Sampling
 from algorithms.views import PromptViews, ViewOverflow, tokenise_chat
 
@@ -37,12 +38,6 @@ class MissingResponse(KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])
-
-
-def request_seed(*parts: Any) -> int:
-    """A 31-bit seed from what identifies a request: the same run samples the same tokens."""
-    digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:4], "big") >> 1
 
 
 @register(AGENT_LOOP)
@@ -60,21 +55,27 @@ class PrivilegedAgentLoop(AgentLoopBase):
         sampling = Sampling(**stage)
         hint = await self._hint(row, sampling_params, sampling, seed)
         views, shown = self._views(row, sampling, hint)
-        view = sampling.view
+        view, climbed = sampling.view, None
         if sampling.source == "given":
             view = (row.get("extra_info") or {}).get("view") or view
             response, log_probs = self._given(row, sampling.given_kind), None
         elif sampling.source == "stored":
             stored = row["stored"]
-            response, log_probs = list(stored["response_ids"]), list(stored["log_probs"])
+            response, log_probs = list(stored["response_ids"]), list(stored["log_probs"]) or None
             view = stored["view"]
+        elif sampling.source == "ladder":
+            climbed = await RowLadder(self, row, sampling, sampling_params, seed).climb(
+                views.student_ids
+            )
+            response, log_probs = last_answer(climbed)
         else:
             prompt_ids = views.teacher_ids if view == "teacher" else views.student_ids
             response, log_probs = await self._generate(prompt_ids, sampling_params, sampling, seed)
         output = AgentLoopOutput(
             prompt_ids=views.student_ids,
-            response_ids=response,
-            response_mask=[1] * len(response),
+            # verl's queue holds no empty response; a masked token is none to any loss.
+            response_ids=response or [self.tokenizer.eos_token_id],
+            response_mask=[1] * len(response) or [0],
             response_logprobs=log_probs,
             num_turns=2,
             metrics=AgentLoopMetrics(),
@@ -90,6 +91,8 @@ class PrivilegedAgentLoop(AgentLoopBase):
                 "max_global_steps": row["global_steps"] - 1,
             },
         )
+        if climbed is not None:
+            settle_ladder(output, climbed, row, sampling)
         self._settle_score(output, row, sampling)
         return output
 

@@ -16,7 +16,7 @@ from algorithms.runtime.teacher import TeacherSettings
 # Teachers with weights of their own.
 COPIES = ("frozen", "ema", "trust_region")
 
-Source = Literal["rollout", "stored", "given"]
+Source = Literal["rollout", "ladder", "stored", "given"]
 TeacherWeights = Literal["live", "frozen", "ema", "trust_region", "none"]
 
 
@@ -25,7 +25,10 @@ class Sampling:
     """How a batch of prompts becomes trajectories.
 
     ``source``: ``rollout`` generates with the current weights, ``stored`` replays the trajectories
-    of a collection, ``given`` takes the response from the row's ``given_kind`` entry (SFT).
+    of a collection, ``given`` takes the response from the row's ``given_kind`` entry (SFT), ``ladder``
+    attempts the task until it passes or a limit is reached, and gives the last attempt. ``ladder``
+    holds the settings of that (``algorithms.retry.settings``), ``journal`` the folder and the stage
+    under which answers are kept, ``endpoint`` the address and the model that answer in our place.
     ``hint_from`` and ``hint_tokens``: the entry that a ``self_hint`` is written from, and the
     tokens that it may have.
     """
@@ -43,6 +46,9 @@ class Sampling:
     max_prompt_tokens: int = 1024
     template: dict[str, str] = field(default_factory=dict)
     verify: bool = True
+    ladder: dict[str, Any] | None = None
+    journal: dict[str, str] | None = None
+    endpoint: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,12 @@ class Stage:
     loaded. ``teacher_from`` does the same for a frozen teacher (None: the stage's own start).
     ``teacher_settings`` are ``TeacherSettings``' but its kind. ``steps`` 0 only evaluates. A step
     takes ``mini_batches * epochs`` gradient steps on what it sampled.
+
+    A collection with ``keep`` (settings of ``algorithms.retry.filter``) stores what is learnt from;
+    all attempts lie beside it. ``also`` names attempts of earlier collections to choose from.
+    ``budget`` bounds the tokens of each task (``rounds.TokenBudget``). ``counts_on`` names the stage
+    whose steps this one goes on counting. ``data_epochs`` sets the steps as passes over the data.
+    ``keep_best`` saves the weights of the best evaluation beside the last ones.
     """
 
     name: str
@@ -78,6 +90,19 @@ class Stage:
     store: str | None = None
     keep_weights: bool = True
     on_collapse: Literal["stop", "warn"] = "stop"
+    keep: dict[str, Any] | None = None
+    also: tuple[str, ...] = ()
+    budget: dict[str, Any] | None = None
+    round: int = 0
+    counts_on: str | None = None
+    data_epochs: float | None = None
+    keep_best: bool = False
+
+    @property
+    def imitates(self) -> bool:
+        """Whether its responses are given, to be learnt by likelihood: few and sure is no alarm."""
+        source = self.sampling.source
+        return source == "given" or (source == "stored" and self.algorithm == "sft")
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -87,6 +112,7 @@ def stage_from_dict(values: dict[str, Any]) -> Stage:
     """The inverse of ``Stage.as_dict``; unknown keys are refused by the dataclass."""
     values = dict(values)
     values["sampling"] = Sampling(**values.get("sampling", {}))
+    values["also"] = tuple(values.get("also", ()))
     return Stage(**values)
 
 
@@ -111,6 +137,7 @@ def check_plan(stages: list[Stage]) -> None:
         for what, origin in (
             ("start_from", stage.start_from),
             ("teacher_from", stage.teacher_from),
+            ("counts_on", stage.counts_on),
         ):
             if origin is not None and origin not in seen:
                 raise InvalidPlan(

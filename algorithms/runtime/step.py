@@ -59,7 +59,9 @@ class TrainingStep:
         )
         rows, report = self.algorithm.rows(seen, epoch=self._epoch())
         metrics.update(report.metrics)
-        metrics.update(self.recorder.trajectories(self.global_steps, sampled, report.dropped))
+        # A collection that is filtered counts its dropped attempts when it is complete.
+        dropped = [] if self.stage.keep is not None else report.dropped
+        metrics.update(self.recorder.trajectories(self.global_steps, sampled, dropped))
         if self.collection is not None:
             self.collection.add(self.global_steps, sampled, rows_by_uid(self.train_dataset))
         fields = training_rows.row_fields(
@@ -125,7 +127,7 @@ class TrainingStep:
 
     def _watched(self, metrics: dict[str, float]) -> dict[str, float]:
         """What the alarms look at. Given responses are meant to become certain."""
-        if self.stage.sampling.source != "given":
+        if not self.stage.imitates:
             return metrics
         return {name: v for name, v in metrics.items() if not name.endswith("entropy")}
 

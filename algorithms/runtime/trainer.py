@@ -22,10 +22,12 @@ from verl.utils.debug import marked_timer
 
 from algorithms import registry
 from algorithms.health import StageCollapsed, StageSettled
+from algorithms.retry.filter import FilterSettings
 from algorithms.runtime.collection import Collection
 from algorithms.runtime.evaluation import HeldOutEvaluation
 from algorithms.runtime.recording import StageRecorder
 from algorithms.runtime.records import RunRecords
+from algorithms.runtime.rounds import ready
 from algorithms.runtime.stages import COPIES, Stage, check_plan, stage_from_dict
 from algorithms.runtime.step import TrainingStep
 from algorithms.runtime.worker import PrivilegedActorRolloutRefWorker
@@ -107,6 +109,7 @@ class PrivilegedTrainer(TrainingStep, HeldOutEvaluation, PPOTrainerSync):
     def _run_stage(self, stage: Stage, agent_loop_manager: Any) -> None:
         started = time.time()
         self._begin_stage(stage)
+        stage = self.stage  # its steps may depend on its data
         collapsed = None
         try:
             if stage.steps > self.global_steps:
@@ -121,14 +124,18 @@ class PrivilegedTrainer(TrainingStep, HeldOutEvaluation, PPOTrainerSync):
             self.recorder.event("warning", str(end), self.global_steps)
         self._evaluate(min(self.global_steps, stage.steps) if collapsed else stage.steps)
         if self.collection is not None:
-            self.collection.finish()
+            self._finish_collection(self.collection)
         self._write_done(stage, time.time() - started, collapsed)
 
     def _begin_stage(self, stage: Stage) -> None:
-        self.stage = stage
+        stage, remark = ready(stage, self.run_folder / "data")
+        self.stage, self.best_rate = stage, -1.0
         self.algorithm = registry.build(stage.algorithm, **stage.algorithm_settings)
-        self.recorder = StageRecorder(self.records, stage, self.tokenizer)
-        self.collection = Collection(Path(stage.store)) if stage.store else None
+        before = self._last_step(stage.counts_on)
+        self.recorder = StageRecorder(self.records, stage, self.tokenizer, before)
+        if remark:
+            self.recorder.event("warning", remark, 0)
+        self.collection = self._collection(stage)
         config, optimiser = self.config, dict(stage.optimiser)
         optimiser["total_training_steps"] = max(stage.steps, 1)
         with open_dict(config):
@@ -169,6 +176,31 @@ class PrivilegedTrainer(TrainingStep, HeldOutEvaluation, PPOTrainerSync):
             self.recorder.event("resume", message, self.global_steps)
         self._wake_rollout(self.global_steps)
 
+    @staticmethod
+    def _collection(stage: Stage) -> Collection | None:
+        if not stage.store:
+            return None
+        keep = None if stage.keep is None else FilterSettings.of(stage.keep)
+        return Collection(Path(stage.store), keep, stage.also)
+
+    def _finish_collection(self, collection: Collection) -> None:
+        """Write what was sampled, and count what the filter made of it.
+
+        Raises:
+            CollectionIncomplete: tasks whose sampling failed are missing.
+        """
+        collection.check_complete(self._train_rows() if self.stage.steps else 0, self.stage)
+        counts = collection.finish()
+        if self.stage.keep is None:
+            return
+        where, step = self.recorder.where, self.recorder.steps_before + self.stage.steps
+        lines = [{**where, "step": step, **line} for line in collection.dropped]
+        self.records.write("dropped", *lines)
+        kept = counts.pop("kept", 0)
+        values = {"retry/kept": kept, "retry/dropped": sum(counts.values())}
+        values |= {f"retry/dropped_{reason}": n for reason, n in counts.items()}
+        self.recorder.metrics("collect", self.stage.steps + 1, None, values)
+
     def _sleep_rollout(self) -> None:
         """Free what the rollout holds on the device; a sleeping one is left alone."""
         if not self._rollout_asleep:
@@ -206,6 +238,12 @@ class PrivilegedTrainer(TrainingStep, HeldOutEvaluation, PPOTrainerSync):
     def _done_file(self, stage_name: str) -> Path:
         return self.run_folder / "stages" / f"{stage_name}.json"
 
+    def _last_step(self, stage_name: str | None) -> int:
+        """How far a finished stage had counted."""
+        if stage_name is None or not self._done_file(stage_name).exists():
+            return 0
+        return int(json.loads(self._done_file(stage_name).read_text()).get("last_step", 0))
+
     def _finished(self, stage: Stage) -> bool:
         return self._done_file(stage.name).exists()
 
@@ -223,6 +261,8 @@ class PrivilegedTrainer(TrainingStep, HeldOutEvaluation, PPOTrainerSync):
             "weights": os.path.relpath(weights, self.run_folder),
             "seconds": seconds,
             "collapsed": collapsed,
+            "last_step": self.recorder.steps_before
+            + (stage.steps if stage.phase == "train" else 0),
         }
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(done, indent=1))
@@ -236,7 +276,7 @@ class PrivilegedTrainer(TrainingStep, HeldOutEvaluation, PPOTrainerSync):
 
     def on_step_end(self) -> None:
         # A stage that replays or is given its responses needs the rollout only for evaluation.
-        if self.stage.sampling.source == "rollout" and self.collection is None:
+        if self.stage.sampling.source in ("rollout", "ladder") and self.collection is None:
             with marked_timer("update_weights", self.timing_raw, color="red"):
                 self._wake_rollout(self.global_steps)
         every = self.stage.evaluate_every

@@ -1,0 +1,59 @@
+"""How a conversation goes on after an answer: in token ids, none of which is tokenised twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from algorithms.views import render_chat
+
+# Stands for the answer while a chat template is asked what it writes behind it.
+PROBE = "\u2063answer\u2063"
+
+
+class NoContinuation(ValueError):
+    """The chat template writes no conversation that goes on after an answer."""
+
+
+class Continuation:
+    """``(answer's token ids, next user message) -> token ids`` of what stands between them.
+
+    The chat template is asked once for each text; the answer itself stays as it was sampled. Where
+    the answer already ends with the token that closes a turn, that token is not written again.
+    """
+
+    def __init__(self, tokenizer: Any, chat_template_kwargs: Mapping[str, Any] | None = None):
+        self.tokenizer = tokenizer
+        self.chat = dict(chat_template_kwargs or {})
+        self._tail = lru_cache(maxsize=4096)(self._rendered_tail)
+
+    def __call__(self, answer_ids: Sequence[int], text: str) -> list[int]:
+        """
+        Raises:
+            NoContinuation: the template refuses a second user message, or drops the answer.
+        """
+        tail = self._tail(text)
+        closed = bool(answer_ids) and bool(tail) and answer_ids[-1] == tail[0]
+        return list(tail[closed:])
+
+    @property
+    def closing_id(self) -> int:
+        """The token that ends an answer's turn."""
+        return self._tail("go on")[0]
+
+    def _rendered_tail(self, text: str) -> tuple[int, ...]:
+        messages = [
+            {"role": "user", "content": "x"},
+            {"role": "assistant", "content": PROBE},
+            {"role": "user", "content": text},
+        ]
+        rendered = render_chat(self.tokenizer, messages, self.chat)
+        _, found, tail = rendered.partition(PROBE)
+        if not found or text.strip() not in tail:
+            raise NoContinuation(
+                "the chat template does not go on after an answer: it shows the conversation "
+                f"as {rendered!r}. Use a model with a chat template for several turns, or a scheme "
+                "without retries in the conversation (retry.scheme=independent)"
+            )
+        return tuple(self.tokenizer.encode(tail, add_special_tokens=False))

@@ -1,0 +1,33 @@
+"""What a set of ladders says of retrying: success by attempt, repeats, tokens."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+
+def ladder_metrics(ladders: Iterable[tuple[Sequence[Mapping[str, Any]], str]]) -> dict[str, float]:
+    """Counts over pairs of attempts (``number``, ``passed``, ``response``) and why they stopped.
+
+    ``retry/asked_<k>`` and ``retry/passed_<k>`` count the attempts number k, and those that passed.
+    ``retry/repeated`` counts the attempts that give the answer before once more, out of
+    ``retry/retries``.
+    """
+    found: Counter[str] = Counter()
+    for attempts, stopped in ladders:
+        found["tasks"] += 1
+        found["attempts"] += len(attempts)
+        found[f"stopped_{stopped}"] += 1
+        for attempt in attempts:
+            found[f"asked_{attempt['number']}"] += 1
+            found[f"passed_{attempt['number']}"] += bool(attempt["passed"])
+        for earlier, later in pairwise(attempts):
+            found["retries"] += 1
+            found["repeated"] += _same(earlier["response"], later["response"])
+    return {f"retry/{name}": float(count) for name, count in sorted(found.items())}
+
+
+def _same(one: str, other: str) -> bool:
+    return one.split() == other.split()
