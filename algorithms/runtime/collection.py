@@ -75,8 +75,8 @@ class Collection:
         if stage.keep is not None and sampled < tasks:
             raise CollectionIncomplete(
                 f"{stage.name}: sampling failed for {tasks - sampled} of {tasks} tasks; run.log "
-                "has the errors. Mend the cause and start the same command again: what was generated "
-                "is kept"
+                "has the errors. Mend the cause and start the same command again: what was "
+                "generated is kept"
             )
 
     def finish(self) -> Counter[str]:

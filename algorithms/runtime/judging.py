@@ -45,8 +45,6 @@ def reward_info(verdict: rewards.Verdict, row: Mapping[str, Any]) -> dict[str, A
 class VerdictQueue:
     """Calls that arrive within a moment are verified together. Of one event loop."""
 
-    _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, VerdictQueue] = WeakKeyDictionary()
-
     def __init__(self) -> None:
         self._waiting: list[tuple[Call, asyncio.Future]] = []
         self._batches: set[asyncio.Task] = set()
@@ -54,7 +52,7 @@ class VerdictQueue:
     @classmethod
     def shared(cls) -> VerdictQueue:
         """The running event loop's own."""
-        return cls._of_loop.setdefault(asyncio.get_running_loop(), cls())
+        return _of_loop.setdefault(asyncio.get_running_loop(), cls())
 
     async def verify(self, call: Call) -> rewards.Verdict:
         future = asyncio.get_running_loop().create_future()
@@ -78,3 +76,6 @@ class VerdictQueue:
         for (_, future), verdict in zip(batch, verdicts, strict=True):
             if not future.done():
                 future.set_result(verdict)
+
+
+_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, VerdictQueue] = WeakKeyDictionary()

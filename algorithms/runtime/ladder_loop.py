@@ -78,8 +78,8 @@ class RowLadder:
         asked = self.sampling.endpoint or list(request.prompt_ids)
         said = list(request.messages) if self.sampling.endpoint else []
         key = key_of("answer", asked, said, {k: v for k, v in params.items() if k != "logprobs"})
-        known = self.journal and self.journal.get(key)
-        if known:
+        known = self.journal.get(key) if self.journal else None
+        if known is not None:
             return _generation(known)
         generation = await self._generate(request, params)
         if self.journal:
@@ -123,8 +123,8 @@ class RowLadder:
     async def _judge(self, text: str) -> Judgement:
         call = verifier_call(self.row, text)
         key = key_of("verdict", *call)
-        known = self.journal and self.journal.get(key)
-        if known:
+        known = self.journal.get(key) if self.journal else None
+        if known is not None:
             return Judgement(**known)
         verdict = await VerdictQueue.shared().verify(call)
         judgement = Judgement(

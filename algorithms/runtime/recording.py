@@ -22,7 +22,7 @@ PHASES = {"gen": "sample", "update_actor": "update", "update_weights": "weight_s
 class StageRecorder:
     """Writes one stage's lines; ``health`` sees every sampled output on the way.
 
-    ``steps_before`` are those of the stages that this one goes on counting: the lines give them too.
+    ``steps_before`` are those of the stages that this one goes on counting.
     """
 
     def __init__(

@@ -25,10 +25,10 @@ class Sampling:
     """How a batch of prompts becomes trajectories.
 
     ``source``: ``rollout`` generates with the current weights, ``stored`` replays the trajectories
-    of a collection, ``given`` takes the response from the row's ``given_kind`` entry (SFT), ``ladder``
-    attempts the task until it passes or a limit is reached, and gives the last attempt. ``ladder``
-    holds the settings of that (``algorithms.retry.settings``), ``journal`` the folder and the stage
-    under which answers are kept, ``endpoint`` the address and the model that answer in our place.
+    of a collection, ``given`` takes the response from the row's ``given_kind`` entry (SFT),
+    ``ladder`` attempts the task until it passes or a limit is reached, and gives the last attempt.
+    ``ladder`` holds the settings of that (``algorithms.retry.settings``), ``journal`` the folder
+    and the stage under which answers are kept, ``endpoint`` the url and model that answer instead.
     ``hint_from`` and ``hint_tokens``: the entry that a ``self_hint`` is written from, and the
     tokens that it may have.
     """
@@ -62,8 +62,8 @@ class Stage:
 
     A collection with ``keep`` (settings of ``algorithms.retry.filter``) stores what is learnt from;
     all attempts lie beside it. ``also`` names attempts of earlier collections to choose from.
-    ``budget`` bounds the tokens of each task (``rounds.TokenBudget``). ``counts_on`` names the stage
-    whose steps this one goes on counting. ``data_epochs`` sets the steps as passes over the data.
+    ``budget`` bounds the tokens of each task (``rounds.TokenBudget``). ``counts_on`` names the
+    stage whose steps this one goes on counting. ``data_epochs`` sets the steps as passes over data.
     ``keep_best`` saves the weights of the best evaluation beside the last ones.
     """
 
