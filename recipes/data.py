@@ -26,6 +26,10 @@ from recipes.config import ConfigError
 
 Row = dict[str, Any]
 GOLD = "gold_solution"
+# Sets that come with the package: name -> loader of a split.
+BUNDLED: dict[str, Callable[[str], list[Row]]] = {
+    "core_lean": core_lean.load,
+}
 
 
 @dataclass
@@ -52,19 +56,22 @@ def load(name: str | None, split: str) -> list[Row]:
     """
     if name is None:
         return []
-    if name == "core_lean":
-        return core_lean.load(split)
+    if name in BUNDLED:
+        return BUNDLED[name](split)
     path = Path(name).expanduser()
     if not path.exists():
         raise ConfigError(
-            f"no data at {path}: give core_lean, or a parquet or jsonl file that "
+            f"no data at {path}: give {', '.join(BUNDLED)}, or a parquet or jsonl file that "
             "python -m data_prep wrote"
         )
     return read_rows(path)
 
 
-def build(config: Any, tokenizer: Any, warm_up: bool) -> RunData:
-    """Load, check and complete all rows of a run. Deterministic."""
+def build(config: Any, tokenizer: Any, warm_up: bool, retry_kinds: Sequence[str] = ()) -> RunData:
+    """Load, check and complete all rows of a run. Deterministic.
+
+    ``retry_kinds``: what retry prompts tell; made from the rows where they lack it and it can be.
+    """
     train = _first(load(config.data.train, "train"), config.data.train_rows)
     heldout = _first(load(config.data.eval, "heldout"), config.data.eval_rows)
     warm = load(config.data.warmup, "warmup") if warm_up else []
@@ -72,7 +79,7 @@ def build(config: Any, tokenizer: Any, warm_up: bool) -> RunData:
     without = set(config.data.without_gold)
     _check_families(without, train)
     data = RunData(
-        [_withheld(row, without) for row in _with_controls(train)],
+        [_withheld(row, without) for row in _with_controls(train, retry_kinds)],
         [_withheld(row, without) for row in heldout],
         [],
     )
@@ -133,9 +140,14 @@ def _first(rows: list[Row], count: int | None) -> list[Row]:
     return [rows[i] for i in chosen]
 
 
-def _with_controls(rows: list[Row]) -> list[Row]:
-    """Every row with the privileged kinds that the control arms show to the teacher."""
-    return pi.attach(pi.attach(rows, "wrong_skeleton"), "gibberish")
+def _with_controls(rows: list[Row], retry_kinds: Sequence[str] = ()) -> list[Row]:
+    """Every row with the privileged kinds that the control arms show, or tell after a failure."""
+    rows = pi.attach(pi.attach(rows, "wrong_skeleton"), "gibberish")
+    for kind in retry_kinds:
+        there = any(entry["kind"] == kind for row in rows for entry in row["privileged"])
+        if kind in pi.BUILDERS and not there:
+            rows = pi.attach(rows, kind)
+    return rows
 
 
 # A mix is one warm-up phase: which rows, in which view.
@@ -160,7 +172,13 @@ def _bare_mix(rows: list[Row], config: Any) -> list[Row]:
     ]
 
 
+def _plain_mix(rows: list[Row], config: Any) -> list[Row]:
+    """All rows, bare prompt to solution."""
+    return [_viewed(r, "student") for r in rows]
+
+
 MIXES: dict[str, Callable[[list[Row], Any], list[Row]]] = {
+    "plain": _plain_mix,
     "format": _format_mix,
     "bare": _bare_mix,
 }

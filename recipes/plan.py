@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -13,36 +13,10 @@ from algorithms.approximations import SAMPLED
 from algorithms.base import Algorithm
 from algorithms.group_pi import GROUP_KINDS
 from algorithms.hints import SELF_HINT
-from algorithms.runtime.stages import Sampling, Stage, TeacherWeights
+from algorithms.runtime.stages import Sampling, Stage
+from recipes import retry_plan
+from recipes.arms import TRAINS_TEACHER, WITHOUT_TEACHER, Arm, arms_of
 from recipes.config import ConfigError
-
-SOURCES = ("online", "offline", "given")
-PI_OF_ARM = ("own", "none", "gibberish", "wrong_skeleton", *GROUP_KINDS, SELF_HINT)
-DEFINITION = (
-    "description", "source", "pi", "teacher", "algorithm", "settings", "after", "learning_rate",
-)  # fmt: skip
-WITHOUT_TEACHER = ("grpo", "sft", "retry_sft")
-TRAINS_TEACHER = ("pi_distill", "teacher_objective", "student_objective")
-TEACHERS = ("frozen", "live", "ema", "trust_region", "none")
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One line of the report: where responses come from and what the teacher sees."""
-
-    name: str
-    description: str
-    source: str
-    pi: str
-    teacher: TeacherWeights
-    algorithm: str
-    settings: dict[str, Any]
-    after: str | None = None
-    learning_rate: float | None = None  # None: the recipe's
-
-    @property
-    def sampling_label(self) -> str:
-        return {"given": "none"}.get(self.source, self.source)
 
 
 @dataclass
@@ -55,77 +29,13 @@ class Plan:
     warmup_steps: int = 0
 
 
-def arms_of(config: Any) -> list[Arm]:
-    """The arms that ``config.arms`` names.
-
-    Raises:
-        ConfigError: an unknown arm, or one whose definition is off.
-    """
-    arms = []
-    for name in config.arms:
-        if name not in config.arm_definitions:
-            known = ", ".join(config.arm_definitions)
-            raise ConfigError(
-                f"no arm {name!r}; known: {known}. Define one: +arm_definitions.{name}=..."
-            )
-        definition = config.arm_definitions[name]
-        if not isinstance(definition, Mapping):
-            raise ConfigError(f"arm {name!r}: its definition is a group of {', '.join(DEFINITION)}")
-        unknown = sorted(set(definition) - set(DEFINITION))
-        if unknown:
-            raise ConfigError(
-                f"arm {name!r}: no setting {', '.join(unknown)}; there are {', '.join(DEFINITION)}"
-            )
-        source = definition.get("source", "")
-        algorithm = definition.get("algorithm", "sft" if source == "given" else config.algorithm)
-        arm = Arm(
-            name=name,
-            description=definition.get("description", name),
-            source=source,
-            pi=definition.get("pi", "own"),
-            teacher=definition.get("teacher", _usual_teacher(config, algorithm)),
-            algorithm=algorithm,
-            settings=_plain(definition.get("settings", {})),
-            after=definition.get("after"),
-            learning_rate=definition.get("learning_rate"),
-        )
-        rate = arm.learning_rate
-        if rate is not None and (not isinstance(rate, (int, float)) or rate <= 0):
-            raise ConfigError(f"arm {name!r}: learning_rate is above 0, got {rate!r}")
-        if arm.source not in SOURCES or arm.pi not in PI_OF_ARM:
-            raise ConfigError(
-                f"arm {name!r}: source is one of {', '.join(SOURCES)} and pi one of "
-                f"{', '.join(PI_OF_ARM)}; got {arm.source!r} and {arm.pi!r}"
-            )
-        if arm.teacher not in TEACHERS:
-            raise ConfigError(
-                f"arm {name!r}: teacher is one of {', '.join(TEACHERS)}; got {arm.teacher!r}"
-            )
-        if arm.after is not None and arm.after not in [earlier.name for earlier in arms]:
-            raise ConfigError(
-                f"arm {name!r} starts after {arm.after!r}, which is no earlier arm of this run: "
-                f"arms=[...,{arm.after},{name}]"
-            )
-        arms.append(arm)
-    return arms
-
-
-def _plain(settings: Any) -> dict[str, Any]:
-    """Settings without OmegaConf's containers."""
-    return OmegaConf.to_container(OmegaConf.create(dict(settings)), resolve=True)  # type: ignore
-
-
-def _usual_teacher(config: Any, algorithm: str) -> str:
-    """pi-Distill trains its teacher, which is the student with PI; the baselines have none."""
-    if algorithm in TRAINS_TEACHER:
-        return "live"
-    return "none" if algorithm in WITHOUT_TEACHER else config.teacher
-
-
-def build_plan(config: Any, files: dict[str, str], warm_up: bool) -> Plan:
+def build_plan(
+    config: Any, files: dict[str, str], warm_up: bool, train_rows: int | None = None
+) -> Plan:
     """All stages of the run.
 
     ``files``: the paths of train, train_gold, eval and warmup_<i>; ``collected`` is a pattern.
+    ``train_rows``: how many training rows there are; a round collects from all of them at once.
     """
     plan = Plan(arms=arms_of(config), steps=config.steps)
     start = "base"
@@ -140,22 +50,24 @@ def build_plan(config: Any, files: dict[str, str], warm_up: bool) -> Plan:
             algorithm="sft",
             sampling=_sampling(config, pi_kind=config.privileged.kind),
             start_from=start,
-            evaluate=_both_views(config),
+            evaluate=_both_views(config, plan.arms),
         )
     )
     for seed in config.seeds:
         for arm in plan.arms:
-            for stage in _arm_stages(config, arm, seed, files, start):
+            for stage in _arm_stages(config, arm, seed, files, start, train_rows):
                 # Offline arms of one seed share their collection.
                 if all(stage.name != other.name for other in plan.stages):
                     plan.stages.append(stage)
     return plan
 
 
-def _both_views(config: Any) -> dict[str, int | None]:
+def _both_views(config: Any, arms: list[Arm]) -> dict[str, int | None]:
     """What is evaluated at the start; PI from the group exists only while training."""
     views: dict[str, int | None] = {"student": None}
-    return views if config.privileged.kind in GROUP_KINDS else {**views, "teacher": None}
+    without = config.privileged.kind in (*GROUP_KINDS, "none")
+    retrying = bool(arms) and all(arm.retries(config) for arm in arms)
+    return views if without or retrying else {**views, "teacher": None}
 
 
 def responses_a_step(config: Any) -> int:
@@ -187,12 +99,15 @@ def _add_warmup(plan: Plan, config: Any, files: dict[str, str]) -> str:
     return start
 
 
-def _arm_stages(config: Any, arm: Arm, seed: int, files: dict[str, str], start: str) -> list[Stage]:
+def _arm_stages(
+    config: Any, arm: Arm, seed: int, files: dict[str, str], start: str, train_rows: int | None
+) -> list[Stage]:
     kind = config.privileged.kind if arm.pi == "own" else arm.pi
     if arm.algorithm in WITHOUT_TEACHER and arm.source != "given" and kind == SELF_HINT:
         kind = "none"  # nobody would read the hints
     after: dict[str, int | None] = {"student": None}
-    if config.evaluation.teacher_rows and config.privileged.kind not in GROUP_KINDS:
+    without = (*GROUP_KINDS, "none")
+    if config.evaluation.teacher_rows and config.privileged.kind not in without:
         after["teacher"] = config.evaluation.teacher_rows
     common: dict[str, Any] = {
         "arm": arm.name,
@@ -200,12 +115,17 @@ def _arm_stages(config: Any, arm: Arm, seed: int, files: dict[str, str], start: 
         "data": files["train_gold" if arm.source == "given" else "train"],
         "steps": config.steps,
         "batch_size": config.batch_size,
-        "optimiser": {"lr": arm.learning_rate or config.learning_rate},
+        "optimiser": retry_plan.optimiser(config, arm.learning_rate),
         "start_from": f"{arm.after}-seed{seed}" if arm.after else start,
         "mini_batches": config.mini_batches,
         "epochs": config.epochs,
     }
     name = f"{arm.name}-seed{seed}"
+    if arm.source == "rounds":
+        return retry_plan.round_stages(
+            config, arm, seed, files, common["start_from"], train_rows or config.batch_size,
+            partial(_sampling, config), after,
+        )  # fmt: skip
     if arm.source == "given":
         common["batch_size"] = responses_a_step(config)
         return [
@@ -244,13 +164,15 @@ def _arm_stages(config: Any, arm: Arm, seed: int, files: dict[str, str], start: 
         # Every stored response is a row of its own.
         common |= {"data": store, "shuffle": False, "batch_size": responses_a_step(config)}
         source, samples = "stored", 1
+    sampled = {"view": view, "source": source, "pi_kind": kind, "n": samples}
+    climbs = retry_plan.online_sampling(config, arm) if arm.retries(config) else {}
     stages.append(
         Stage(
             name=name,
             phase="train",
             algorithm=arm.algorithm,
             algorithm_settings=settings,
-            sampling=_sampling(config, view=view, source=source, pi_kind=kind, n=samples),
+            sampling=_sampling(config, **{**sampled, **climbs}),
             teacher=arm.teacher,
             teacher_settings=dict(config.teacher_settings),
             evaluate=after,
@@ -264,6 +186,8 @@ def _arm_stages(config: Any, arm: Arm, seed: int, files: dict[str, str], start: 
 def _settings(config: Any, arm: Arm) -> dict[str, Any]:
     """The recipe's settings, where they are that algorithm's, then those of the arm."""
     recipe: dict[str, Any] = {}
+    if arm.retries(config):
+        recipe = retry_plan.online_algorithm(config, arm)
     if arm.algorithm == "opsd":
         recipe = {key: config[key] for key in ("divergence", "distill_weight", "reward_weight")}
     if arm.algorithm == config.algorithm:

@@ -12,23 +12,21 @@ from omegaconf import OmegaConf
 from algorithms import registry
 from algorithms.group_pi import GROUP_KINDS
 from algorithms.hints import SELF_HINT
+from algorithms.retry.settings import FEEDBACK, LadderSettings
 from algorithms.runtime.prompts import privileged_content
 from algorithms.runtime.records import RunRecords
 from algorithms.runtime.stages import Stage, check_plan
 from algorithms.view_check import check_views
 from algorithms.views import ViewTemplate
 from recipes import data as run_data
+from recipes.arms import Arm, arms_of
 from recipes.config import ConfigError
 from recipes.estimate import memory_estimate, parameter_count
-from recipes.plan import Arm, Plan, build_plan, responses_a_step
+from recipes.plan import Plan, build_plan, responses_a_step
 from recipes.run_folder import open_run, versions, write_json
 from recipes.verl_settings import check_rollout, ranks_of
 
 COLLAPSED_STATUS = 3
-BUNDLED = "core_lean"
-DEMO_NEEDS_WARMUP = (
-    "the demonstration model writes no Lean at all: SFT on disjoint statements teaches the format"
-)
 # PI that says nothing of the problem.
 CONTROLS = ("none", "gibberish", "wrong_skeleton")
 
@@ -61,7 +59,8 @@ class Job:
         resumed = (folder / "plan.json").exists()
         paths = run_data.write(self.data, folder / "data")
         collected = str(folder / "data" / "collected-{}.parquet")
-        plan = build_plan(self.config, {**paths, "collected": collected}, warms_up(self.config))
+        files = {**paths, "collected": collected}
+        plan = build_plan(self.config, files, warms_up(self.config), len(self.data.train))
         tree = settings(self.config, plan.stages, folder, self.model_path, paths)
         OmegaConf.save(OmegaConf.create(tree), folder / SETTINGS_FILE)
         OmegaConf.save(self.config, folder / "config.yaml")
@@ -86,8 +85,9 @@ class Job:
 def warms_up(config: Any) -> bool:
     """Whether the run has a warm-up stage."""
     if config.warmup.enabled == "auto":
-        # The bundled warm-up teaches the bundled task: it says nothing about other data.
-        fits = config.data.train == BUNDLED or config.data.warmup != BUNDLED
+        # A bundled warm-up teaches the bundled task: it says nothing about other data.
+        named = config.data.warmup
+        fits = named not in run_data.BUNDLED or config.data.train == named
         return bool(config.warmup_default and config.data.warmup and fits)
     return bool(config.warmup.enabled)
 
@@ -107,7 +107,8 @@ def prepare(config: Any) -> Job:
     except (OSError, ValueError) as error:
         raise ConfigError(f"model.path={config.model.path}: no tokenizer there: {error}") from error
     try:
-        data = run_data.build(config, tokenizer, warms_up(config))
+        kinds = [arm.pi for arm in arms_of(config) if arm.retries(config)]
+        data = run_data.build(config, tokenizer, warms_up(config), kinds)
         _check_template(config, tokenizer, data)
         placeholder = {
             "train": "train",
@@ -116,7 +117,7 @@ def prepare(config: Any) -> Job:
             **{f"warmup_{i}": f"warmup_{i}" for i in range(len(data.warmup))},
             "collected": "collected-{}",
         }
-        plan = build_plan(config, placeholder, warms_up(config))
+        plan = build_plan(config, placeholder, warms_up(config), len(data.train))
         check_plan(plan.stages)
         for stage in plan.stages:
             registry.build(stage.algorithm, **stage.algorithm_settings)
@@ -142,6 +143,8 @@ def _model_path(config: Any) -> str:
 
 def _check_template(config: Any, tokenizer: Any, data: run_data.RunData) -> None:
     kind = config.privileged.kind
+    if kind == "none":
+        return
     contents = ((row, privileged_content(row, kind)) for row in data.train)
     row, content = next(((row, text) for row, text in contents if text), (None, None))
     if kind in (*GROUP_KINDS, SELF_HINT):  # the run makes it: any text shows what the template does
@@ -176,6 +179,9 @@ def _check_arithmetic(config: Any, data: run_data.RunData, plan: Plan) -> None:
             "(batch_size times samples_per_prompt): lower it"
         )
     for arm in plan.arms:
+        if arm.retries(config):
+            _check_told(arm, data)
+            continue
         made = arm.pi in ("own", "none", *GROUP_KINDS, SELF_HINT)
         if not made and not any(privileged_content(row, arm.pi) for row in data.train):
             raise ConfigError(
@@ -200,6 +206,17 @@ def _check_arithmetic(config: Any, data: run_data.RunData, plan: Plan) -> None:
         raise ConfigError(
             f"the longest row has {longest} tokens, more than max_tokens_per_micro_batch="
             f"{config.max_tokens_per_micro_batch}: raise it"
+        )
+
+
+def _check_told(arm: Arm, data: run_data.RunData) -> None:
+    """Refuse a retry arm whose retry prompts would tell nothing of what it is named for."""
+    if arm.pi in ("none", FEEDBACK):
+        return
+    if not any(privileged_content(row, arm.pi) for row in data.train):
+        raise ConfigError(
+            f"arm {arm.name!r} tells {arm.pi!r} after a failure, and no training row has any: add "
+            f"it to the data (python -m data_prep pi), or leave the arm out"
         )
 
 
@@ -283,20 +300,30 @@ def report_plan(job: Job) -> dict[str, Any]:
                 "seeds": list(config.seeds),
                 "steps": plan.steps,
                 "description": arm.description,
+                **({"role": arm.role} if arm.role else {}),
+                **(retry_plan.described(config, arm) if arm.retries(config) else {}),
             }
             for arm in plan.arms
         ],
+        "contrasts": _contrasts(config, plan),
         "warmup": {
             "enabled": plan.warmup_steps > 0,
             "steps": plan.warmup_steps,
             "rows": len({r["uid"] for rows in job.data.warmup for r in rows}),
-            "why": DEMO_NEEDS_WARMUP if config.model.path == "demo" else "",
+            "why": config.warmup.why if config.model.path == "demo" else "",
         },
         "heldout": {"n": len(job.data.heldout), "new_structure": new},
         "verifier": job.verifier,
         "tactic_policy": _tactic_policy(job.data),
         "stages": [stage.name for stage in plan.stages],
     }
+
+
+def _contrasts(config: Any, plan: Plan) -> list[list[str]]:
+    """The configured comparisons whose arms are both in the run."""
+    names = {arm.name for arm in plan.arms}
+    found = OmegaConf.select(config, "contrasts") or []
+    return [list(line) for line in found if set(line[:2]) <= names]
 
 
 def _shown(config: Any, arm: Arm) -> str | None:
@@ -327,7 +354,9 @@ def describe(job: Job) -> list[str]:
         for rows in stage.evaluate.values()
     )
     sampled = sum(
-        s.steps * s.batch_size * s.sampling.n for s in plan.stages if s.sampling.source == "rollout"
+        s.steps * s.batch_size * s.sampling.n * _attempts(s)
+        for s in plan.stages
+        if s.sampling.source in ("rollout", "ladder")
     )
     parameters = parameter_count(job.model_path)
     row = data.train[0]
@@ -342,7 +371,7 @@ def describe(job: Job) -> list[str]:
         f"gradient steps    {trained} in all, {config.steps} an arm",
         f"a step            {config.batch_size} prompts x {config.samples_per_prompt} = "
         f"{per_step} trajectories, up to {config.max_tokens_per_micro_batch} tokens a micro-batch",
-        f"responses         {sampled} sampled for training, {evaluations} for evaluation, "
+        f"responses         {sampled} at most sampled for training, {evaluations} for evaluation, "
         f"{config.max_response_tokens} tokens each at most",
         *memory_estimate(config, plan, parameters),
         "",
@@ -354,6 +383,13 @@ def describe(job: Job) -> list[str]:
         "Everything is valid. The run: the same command without dry_run=true.",
     ]
     return lines
+
+
+def _attempts(stage: Stage) -> int:
+    """Attempts a task at most; a budget in tokens is the ladder's of another arm."""
+    if stage.sampling.ladder is None or stage.budget is not None:
+        return 1
+    return LadderSettings.of(stage.sampling.ladder).last()
 
 
 def _text(job: Job, row: dict, kind: str) -> str:

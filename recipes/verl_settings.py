@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from algorithms.runtime.stages import COPIES, Stage
+from recipes import retry_plan
 from recipes.config import ConfigError
 
 
@@ -145,7 +146,7 @@ def _cpu(config: Any, ranks: int) -> dict[str, Any]:
     rollout: dict[str, Any] = {
         "tensor_model_parallel_size": 1,
         "free_cache_engine": False,
-        "max_model_len": config.max_prompt_tokens + config.max_response_tokens,
+        "max_model_len": retry_plan.context_tokens(config),
         "max_num_seqs": 128,
         "agent": {"num_workers": 1},
     }
@@ -200,6 +201,10 @@ def _gpu(config: Any) -> dict[str, Any]:
     return {
         "actor_rollout_ref": {
             "model": {"use_remove_padding": True},
-            "rollout": {"gpu_memory_utilization": 0.5, "tensor_model_parallel_size": 1},
+            "rollout": {
+                "gpu_memory_utilization": 0.5,
+                "tensor_model_parallel_size": 1,
+                "max_model_len": retry_plan.context_tokens(config),
+            },
         }
     }

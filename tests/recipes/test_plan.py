@@ -8,8 +8,9 @@ import pytest
 
 from algorithms import registry
 from algorithms.runtime.stages import check_plan, stage_from_dict
+from recipes.arms import arms_of
 from recipes.config import ConfigError, load
-from recipes.plan import Plan, arms_of, build_plan
+from recipes.plan import Plan, build_plan
 
 # What the tests count on, whatever the defaults are tuned to.
 PINNED = (
