@@ -36,6 +36,7 @@ FAMILIES = {
     "tau_airline": "data_prep.tau_bench:AIRLINE",
     "tau_retail": "data_prep.tau_bench:RETAIL",
     "travel_planner": "data_prep.travel_planner:TRAVEL_PLANNER",
+    "worked_arithmetic": "data_prep.worked_arithmetic:WORKED_ARITHMETIC",
 }
 # Commands that are no family: target and one line of help. The target is called as
 # `main(arguments: list[str]) -> int` and has its own `--help`.
