@@ -33,6 +33,7 @@ FAMILIES = {
     "numina": "data_prep.numina:NUMINA",
     "proofnet": "data_prep.proofnet:PROOFNET",
     "reasoning_gym": "data_prep.reasoning_gym:REASONING_GYM",
+    "small_programs": "data_prep.small_programs:SMALL_PROGRAMS",
     "tau_airline": "data_prep.tau_bench:AIRLINE",
     "tau_retail": "data_prep.tau_bench:RETAIL",
     "travel_planner": "data_prep.travel_planner:TRAVEL_PLANNER",

@@ -34,6 +34,7 @@ _BUILT_IN = {
     "travelplanner": "travel_planner",
     "reasoning_gym*": "reasoning_gym",
     "gem*": "gem",
+    "small_programs": "code",
     "worked_arithmetic": "exact",
 }
 #: What verl's own data sets write where we write a verifier's name.

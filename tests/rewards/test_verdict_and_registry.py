@@ -143,6 +143,7 @@ def test_a_verifier_that_breaks_the_contract_is_named(registry):
         ("aime2025", "math"),
         ("openai/openai_humaneval", "code"),
         ("core_lean", "lean"),
+        ("small_programs", "code"),
         ("worked_arithmetic", "exact"),
         ("tau_bench_airline", "tool_use"),
         ("reasoning_gym/countdown", "reasoning_gym"),
