@@ -8,6 +8,9 @@ from typing import Any
 
 from algorithms.approximations import SAMPLED
 from algorithms.divergence import KINDS
+from algorithms.retry.budget import ALLOCATIONS
+from algorithms.retry.filter import TRAIN_ON
+from algorithms.retry.settings import SCHEMES
 from algorithms.views import POSITIONS
 
 # Anything goes below: verl's keys and the arms are checked where they are read.
@@ -33,8 +36,20 @@ AT_LEAST = {
     "data.eval_rows": 1,
     "ranks": 1,
     "warmup.phases[].steps": 1,
+    "retry.k": 0,
+    "retry.samples": 1,
+    "retry.rounds": 1,
+    "retry.probe": 1,
+    "retry.per_task": 1,
+    "retry.min_tokens": 1,
+    "retry.turn_tokens": 1,
+    "retry.context_tokens": 1,
+    "retry.learning_rate_warmup_steps": 0,
 }
-MORE_THAN_ZERO = ("sampling.temperature", "sampling.top_p", "evaluation.top_p")
+MORE_THAN_ZERO = (
+    "sampling.temperature", "sampling.top_p", "evaluation.top_p", "retry.step_factor",
+    "retry.epochs", "retry.threshold",
+)  # fmt: skip
 ONE_OF: dict[str, tuple[Any, ...]] = {
     "teacher": ("frozen", "live", "ema", "trust_region"),
     "divergence": (*KINDS, *SAMPLED),
@@ -42,11 +57,22 @@ ONE_OF: dict[str, tuple[Any, ...]] = {
     "privileged.position": POSITIONS,
     "rollout": ("transformers", "vllm", "sglang"),
     "warmup.enabled": ("auto", True, False),
+    "retry.scheme": SCHEMES,
+    "retry.allocation": ALLOCATIONS,
+    "retry.train_on": TRAIN_ON,
+    "retry.filter": ("binary", "graded"),
+    "retry.start_from": ("last", "base"),
+    "retry.data": ("round", "all_rounds"),
+    "retry.schedule": ("constant", "cosine"),
 }
 # Keys whose default is null, and what else they may be.
-WHOLE_OR_NULL = ("data.train_rows", "data.eval_rows", "ranks")
+WHOLE_OR_NULL = (
+    "data.train_rows", "data.eval_rows", "ranks", "retry.context_tokens", "retry.max_tokens",
+)  # fmt: skip
+NUMBERS = ("retry.epochs", "retry.temperatures[]")
 TEXT_OR_NULL = ("data.warmup",)
-MAY_BE_EMPTY = ("arms", "data.without_gold")
+GROUP_OR_NULL = ("retry.endpoint",)
+MAY_BE_EMPTY = ("arms", "data.without_gold", "retry.temperatures", "contrasts")
 
 
 def problems(values: dict[str, Any], defaults: dict[str, Any]) -> Iterator[str]:
@@ -63,6 +89,8 @@ def _compare(value: Any, default: Any, key: str) -> Iterator[str]:
     if key in ELSEWHERE:
         if not isinstance(value, dict):
             yield f"{key} is a group of settings, got {value!r}"
+    elif key in GROUP_OR_NULL and isinstance(value, dict):
+        return  # its keys are checked where they are read
     elif isinstance(default, dict):
         yield from _compare_group(value, default, key)
     elif isinstance(default, list):
@@ -116,7 +144,7 @@ def _wanted_kind(value: Any, default: Any, key: str) -> str | None:
         return None if isinstance(value, bool) else "true or false"
     if isinstance(default, int) or key in WHOLE_OR_NULL:
         return None if number and isinstance(value, int) else "a whole number"
-    if isinstance(default, float):
+    if isinstance(default, float) or key in NUMBERS:
         return None if number else "a number"
     if isinstance(default, str):
         return None if isinstance(value, str) else "text"

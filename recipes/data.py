@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from algorithms.runtime.prompts import row_views
 from algorithms.runtime.stages import Sampling
 from algorithms.views import ViewOverflow
-from data_prep import core_lean, leak, pi
+from data_prep import core_lean, leak, pi, small_programs, worked_arithmetic
 from data_prep.schema import read_rows
 from recipes.config import ConfigError
 
@@ -29,6 +29,8 @@ GOLD = "gold_solution"
 # Sets that come with the package: name -> loader of a split.
 BUNDLED: dict[str, Callable[[str], list[Row]]] = {
     "core_lean": core_lean.load,
+    "worked_arithmetic": worked_arithmetic.load,
+    "small_programs": small_programs.load,
 }
 
 

@@ -19,6 +19,7 @@ from algorithms.runtime.stages import Stage, check_plan
 from algorithms.view_check import check_views
 from algorithms.views import ViewTemplate
 from recipes import data as run_data
+from recipes import retry_plan
 from recipes.arms import Arm, arms_of
 from recipes.config import ConfigError
 from recipes.estimate import memory_estimate, parameter_count

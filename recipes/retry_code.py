@@ -1,7 +1,7 @@
 """Retry, filter and fine-tune on programs, with the controls at an equal budget.
 
     python -m recipes.retry_code                         small programs, on a laptop
-    python -m recipes.retry_code data.train=humaneval-train.parquet data.eval=humaneval-eval.parquet \
+    python -m recipes.retry_code data.train=mbpp-train.parquet data.eval=mbpp-eval.parquet \
         model.path=Qwen/Qwen2.5-Coder-1.5B-Instruct arms=[retry_bare,retry_test_suite]
     python -m recipes.retry_code dry_run=true            validate everything, start nothing
 
