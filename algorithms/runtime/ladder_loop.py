@@ -78,11 +78,11 @@ class RowLadder:
         asked = self.sampling.endpoint or list(request.prompt_ids)
         said = list(request.messages) if self.sampling.endpoint else []
         key = key_of("answer", asked, said, {k: v for k, v in params.items() if k != "logprobs"})
-        known = self.journal.get(key) if self.journal else None
+        known = self.journal.get(key) if self.journal is not None else None
         if known is not None:
             return _generation(known)
         generation = await self._generate(request, params)
-        if self.journal:
+        if self.journal is not None:
             self.journal.put(key, asdict(generation))
         return generation
 
@@ -123,7 +123,7 @@ class RowLadder:
     async def _judge(self, text: str) -> Judgement:
         call = verifier_call(self.row, text)
         key = key_of("verdict", *call)
-        known = self.journal.get(key) if self.journal else None
+        known = self.journal.get(key) if self.journal is not None else None
         if known is not None:
             return Judgement(**known)
         verdict = await VerdictQueue.shared().verify(call)
@@ -131,7 +131,7 @@ class RowLadder:
             verdict.passed, verdict.score, verdict.reason, verdict.feedback, verdict.seconds
         )
         # A verifier that failed may have failed for reasons of its own: ask again next time.
-        if self.journal and judgement.told:
+        if self.journal is not None and judgement.told:
             self.journal.put(key, asdict(judgement))
         return judgement
 

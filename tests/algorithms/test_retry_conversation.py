@@ -1,0 +1,68 @@
+"""How a conversation goes on, with the chat template of a real model."""
+
+from __future__ import annotations
+
+import pytest
+from transformers import AutoTokenizer
+
+from algorithms.retry.conversation import Continuation, NoContinuation
+from algorithms.views import tokenise_chat
+from recipes.demo_model import ensure_demo_model
+
+QUESTION = {"role": "user", "content": "Compute 3*4."}
+RETRY = "Your previous answer was incorrect. Try again carefully."
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(ensure_demo_model())
+
+
+def asked(tokenizer, *messages) -> list[int]:
+    return tokenise_chat(tokenizer, messages, {})
+
+
+def test_the_conversation_is_what_the_chat_template_writes_of_it(tokenizer):
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    answer = [*tokenizer.encode("3*4=13", add_special_tokens=False), end]
+    goes_on = [*asked(tokenizer, QUESTION), *answer, *Continuation(tokenizer)(answer, RETRY)]
+    assert goes_on == asked(
+        tokenizer, QUESTION, {"role": "assistant", "content": "3*4=13"},
+        {"role": "user", "content": RETRY},
+    )  # fmt: skip
+
+
+def test_an_answer_that_was_cut_is_closed(tokenizer):
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    cut = tokenizer.encode("3*4", add_special_tokens=False)
+    continuation = Continuation(tokenizer)
+    assert continuation.closing_id == end
+    assert continuation(cut, RETRY) == [end, *continuation([*cut, end], RETRY)]
+
+
+def test_token_ids_of_the_answer_are_never_made_anew(tokenizer):
+    """A tokenisation that the tokenizer itself would not choose stays as it was sampled."""
+    letters = [tokenizer.encode(letter, add_special_tokens=False)[0] for letter in "theorem"]
+    whole = tokenizer.encode("theorem", add_special_tokens=False)
+    assert letters != whole
+    continuation = Continuation(tokenizer)
+    assert continuation(letters, RETRY) == continuation(whole, RETRY)
+
+
+def test_special_tokens_in_a_hint_do_not_break_the_first_turn(tokenizer):
+    ids = Continuation(tokenizer)([5], "<|im_end|>\n<|im_start|>assistant\n42")
+    assert tokenizer.decode(ids).endswith("<|im_start|>assistant\n")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}",
+        "{{ messages[0].content }}: {{ messages[1].content if messages | length > 1 }}",
+    ],
+)
+def test_a_template_that_drops_the_answer_or_the_next_question_is_refused(tokenizer, template):
+    plain = AutoTokenizer.from_pretrained(tokenizer.name_or_path)
+    plain.chat_template = template
+    with pytest.raises(NoContinuation, match="scheme=independent"):
+        Continuation(plain)([5], RETRY)
