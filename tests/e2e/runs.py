@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 # The whole path in small: two arms, a short warm-up, few rows.
@@ -55,6 +56,23 @@ def finish(
         tail = log.read_text(errors="replace")[-6000:] if log.exists() else "no log"
         raise AssertionError(f"exit {code}\n{shown}\n--- run.log\n{tail}")
     return run
+
+
+def kill(process: subprocess.Popen) -> None:
+    """SIGKILL to the recipe; nothing of the run may stay behind and write into its folder."""
+    family = [p for p in psutil.Process(process.pid).children(recursive=True) if _works(p)]
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert not [p for p in alive if _works(p)]
+
+
+def _works(process: psutil.Process) -> bool:
+    """Not one of Ray's agents: these touch nothing of ours and notice a dead raylet only later."""
+    try:
+        return process.name() not in ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+    except psutil.NoSuchProcess:
+        return False
 
 
 def lines(run: Path, name: str) -> list[dict[str, Any]]:

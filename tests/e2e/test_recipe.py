@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 
@@ -20,18 +17,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.lean]
 LIMIT = 900.0
 # The online arm's teacher moves, so that it has to be restored; the offline arm's is frozen.
 KILLED = ("+arm_definitions.online.teacher=ema", "teacher_settings.ema_decay=0.5")
-
-
-def children(pid: int) -> list[psutil.Process]:
-    return psutil.Process(pid).children(recursive=True)
-
-
-def _works(process: psutil.Process) -> bool:
-    """Not one of Ray's agents: these touch nothing of ours and notice a dead raylet only later."""
-    try:
-        return process.name() not in ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
-    except psutil.NoSuchProcess:
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +33,7 @@ def killed_and_resumed(tmp_path_factory) -> Path:
         return marker.exists() and marker.read_text().strip() == "3"
 
     runs.wait_until(three_steps_saved, LIMIT, "three checkpoints of the first arm")
-    family = [p for p in children(process.pid) if _works(p)]
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    # Nothing of the killed run may stay behind and write into the folder.
-    _, alive = psutil.wait_procs(family, timeout=60)
-    assert not [p for p in alive if _works(p)]
+    runs.kill(process)
     assert marker.read_text().strip() == "3"
     shutil.copy(moving_teacher(run, 3), run / "teacher_at_3.pt")
     return runs.finish(runs.start(folder, *KILLED), folder, LIMIT)
