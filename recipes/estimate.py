@@ -45,8 +45,11 @@ def _safetensors_parameters(path: Path) -> int:
     return total
 
 
-def memory_estimate(config: Any, plan: Plan, parameters: int) -> list[str]:
-    """Lines for the dry run: student, teacher, rollout, and on a CPU the processes."""
+def memory_estimate(config: Any, plan: Plan, parameters: int, lean: bool = True) -> list[str]:
+    """Lines for the dry run: student, teacher, rollout, and on a CPU the processes.
+
+    ``lean``: whether the embedded Lean judges.
+    """
     trained = parameters if not config.model.lora_rank else parameters // 50
     student = (4 * parameters + 12 * trained) / GB
     copied = any(s.teacher in COPIES for s in plan.stages)
@@ -60,9 +63,10 @@ def memory_estimate(config: Any, plan: Plan, parameters: int) -> list[str]:
             f"ranks, rollout {rollout:.1f} GB a replica beside its cache"
         ]
     processes = PROCESS_GB * CPU_PROCESSES
-    total = student + teacher + rollout + processes + LEAN_WASM_GB
+    judge = LEAN_WASM_GB if lean else 0.0
+    total = student + teacher + rollout + processes + judge
     return [
         f"memory            about {total:.1f} GB: student with optimiser {student:.1f}, teacher "
         f"{teacher:.1f}, rollout {rollout:.1f}, processes {processes:.1f}, embedded Lean "
-        f"{LEAN_WASM_GB}"
+        f"{judge}"
     ]

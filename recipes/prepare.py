@@ -335,7 +335,9 @@ def _shown(config: Any, arm: Arm) -> str | None:
 
 
 def _tactic_policy(data: run_data.RunData) -> str:
-    """Which tactics do not count, as the rows say."""
+    """Which tactics do not count, as the rows say; empty where nothing is proved in Lean."""
+    if not any(row["reward_model"]["style"] == "lean" for row in data.heldout):
+        return ""
     forbidden = {tuple(r["extra_info"].get("forbid") or ()) for r in data.heldout}
     if forbidden <= {()}:
         return "every tactic counts"
@@ -374,15 +376,29 @@ def describe(job: Job) -> list[str]:
         f"{per_step} trajectories, up to {config.max_tokens_per_micro_batch} tokens a micro-batch",
         f"responses         {sampled} at most sampled for training, {evaluations} for evaluation, "
         f"{config.max_response_tokens} tokens each at most",
-        *memory_estimate(config, plan, parameters),
+        *memory_estimate(config, plan, parameters, "wasm" in job.verifier),
         "",
         "student's view of the first row:",
         *_indented(_text(job, row, "none")),
-        "teacher's view:",
-        *_indented(_text(job, row, config.privileged.kind)),
+        *_other_texts(job, row),
         "",
         "Everything is valid. The run: the same command without dry_run=true.",
     ]
+    return lines
+
+
+def _other_texts(job: Job, row: dict) -> list[str]:
+    """What else the model is shown: the teacher's view, and what is said after a failure."""
+    config, lines = job.config, []
+    if config.privileged.kind != "none":
+        lines += ["teacher's view:", *_indented(_text(job, row, config.privileged.kind))]
+    for stage in job.plan.stages:
+        if stage.sampling.ladder is None or stage.seed != config.seeds[0] or stage.round > 1:
+            continue
+        settings = LadderSettings.of(stage.sampling.ladder)
+        if settings.scheme == "retry":
+            told = privileged_content(row, settings.pi)
+            lines += [f"{stage.arm}, after a failure:", *_indented(settings.retry_text(told))]
     return lines
 
 
