@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,22 +18,34 @@ if TYPE_CHECKING:
     from recipes.prepare import Job
 
 CONF = package_files("recipes") / "conf"
+Finish = Callable[[Path, "Job"], None]
 
 
-def main(name: str, description: str, argv: Sequence[str] | None = None) -> int:
-    """Run the recipe ``name``; the exit status is 0 done, 1 failed, 2 bad input, 3 collapsed."""
+def main(
+    name: str,
+    description: str,
+    argv: Sequence[str] | None = None,
+    *,
+    finish: Finish | None = None,
+) -> int:
+    """Run the recipe ``name``; the exit status is 0 done, 1 failed, 2 bad input, 3 collapsed.
+
+    ``finish`` is called with the folder and the job of a run that has ended well, before its report
+    is written.
+    """
     arguments = _parser(name, description).parse_args(argv)
     try:
         config = recipe_config.load(name, _with_quick(name, arguments.overrides))
-        return _run(config)
+        return _run(config, finish)
     except ConfigError as error:
-        return _fail(error, 2)
+        return fail(error, 2)
     except KeyboardInterrupt:
         print("\nstopped; the same command resumes the run", file=sys.stderr)
         return 130
 
 
-def _fail(error: Exception, status: int) -> int:
+def fail(error: Exception, status: int) -> int:
+    """Print the error as every command does; returns ``status``."""
     print(f"error: {error}", file=sys.stderr)
     return status
 
@@ -74,7 +86,7 @@ def _hydra(value: Any) -> str:
     return "[" + ",".join(map(str, value)) + "]" if isinstance(value, list) else str(value)
 
 
-def _run(config: Any) -> int:
+def _run(config: Any, finish: Finish | None = None) -> int:
     from recipes.prepare import prepare
 
     job = prepare(config)
@@ -85,10 +97,10 @@ def _run(config: Any) -> int:
 
     folder = job.open()
     with claimed(folder):
-        return _run_in(folder, job)
+        return _run_in(folder, job, finish)
 
 
-def _run_in(folder: Path, job: Job) -> int:
+def _run_in(folder: Path, job: Job, finish: Finish | None = None) -> int:
     from recipes.report import write_report
     from recipes.run_folder import FINISHED, write_json
     from recipes.supervise import RunFailed, run_verl
@@ -99,9 +111,11 @@ def _run_in(folder: Path, job: Job) -> int:
     try:
         run_verl(folder, job.config.profile_name)
     except RunFailed as failure:
-        status = _fail(failure, 1)
+        status = fail(failure, 1)
     else:
         write_json(folder / FINISHED, {"arms": [arm.name for arm in job.plan.arms]})
+        if finish is not None:
+            finish(folder, job)
     report = write_report(folder)
     print(f"report: {Path(report)}")
     return status or job.collapsed_status(folder)

@@ -169,7 +169,7 @@ def _check_template(config: Any, tokenizer: Any, data: run_data.RunData) -> None
 
 def _check_arithmetic(config: Any, data: run_data.RunData, plan: Plan) -> None:
     responses = responses_a_step(config)
-    if len(data.train) < config.batch_size:
+    if plan.arms and len(data.train) < config.batch_size:
         raise ConfigError(
             f"data.train has {len(data.train)} rows, fewer than batch_size={config.batch_size}: "
             "lower it"
@@ -362,7 +362,7 @@ def describe(job: Job) -> list[str]:
         if s.sampling.source in ("rollout", "ladder")
     )
     parameters = parameter_count(job.model_path)
-    row = data.train[0]
+    row = (data.train or data.heldout)[0]
     lines = [
         f"profile           {config.profile_name}, rollout {config.rollout}",
         f"model             {job.model_path} ({parameters / 1e6:.0f} M parameters)",

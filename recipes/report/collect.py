@@ -18,10 +18,12 @@ from recipes.report.arms import (
     structure_json,
     teacher_scores,
 )
+from recipes.report.competence import competence
 from recipes.report.contrasts import against_sft, comparisons, skeleton_contribution
 from recipes.report.evaluations import Evaluations, Scores
 from recipes.report.health import families, health
-from recipes.report.reader import Row, RunFolder, int_of, text_of
+from recipes.report.levels import levels
+from recipes.report.reader import Row, RunFolder, int_of, number_of, text_of
 from recipes.report.runlog import Events, Metrics, dropped_rows, trajectory_counts
 from recipes.report.samples import choose, gather, wanted_keys
 from recipes.report.training import training
@@ -60,6 +62,9 @@ def collect(run_dir: Path | str) -> dict[str, Any]:
         "teacher": _reference_json(teacher, structures),
         "arms": [arm_json(arm, baseline, structures) for arm in arms],
         "best_arm": best.name if best else None,
+        "has_teacher": teacher is not None or _has_teacher(arms),
+        "competence": _competence(folder, plan, table),
+        "levels": levels(table, arms, baseline, structures),
         "families": family_rows,
         "health": health(table, arms, metrics, family_rows, trajectories),
         "training": training(arms, metrics),
@@ -90,6 +95,22 @@ def collect(run_dir: Path | str) -> dict[str, Any]:
         "comparisons": [words.comparison(row) for row in report["comparisons"]],
     }
     return report
+
+
+def is_lean(plan: Row) -> bool:
+    """Whether plan.json says that Lean judges the answers."""
+    return bool(re.search(r"\blean\b", text_of(plan, "verifier")))
+
+
+def _competence(folder: RunFolder, plan: Row, table: Evaluations) -> dict[str, Any] | None:
+    """Where the baseline stands, in runs that ask: those without arms."""
+    if plan.get("arms") != []:
+        return None
+    found = competence(table, lean=is_lean(plan))
+    if found is not None and (folder.path / "baseline.json").is_file():
+        # only the recipe has the tokenizer at hand that tells which answers were cut
+        found["cut_share"] = number_of(folder.document("baseline.json"), "cut_share")
+    return found
 
 
 def _reference_json(scores: Scores | None, structures: dict[str, set[str]]) -> dict[str, Any]:
@@ -185,13 +206,13 @@ def _missing(folder: RunFolder, report: dict[str, Any]) -> list[str]:
     ]
     if report["baseline"]["pass_rate"] is None:
         missing.append("the baseline has no held-out evaluation")
-    if report["teacher"]["pass_rate"] is None and _has_teacher(report):
+    if report["teacher"]["pass_rate"] is None and report["has_teacher"]:
         missing.append("the teacher (with PI) has no held-out evaluation")
     planned = report["heldout"]["planned"]
     if 0 < report["baseline"]["n"] < planned:
         n = report["baseline"]["n"]
         missing.append(f"the baseline is evaluated on {n} of {planned} held-out rows")
-    if not report["arms"]:
+    if not report["arms"] and report["competence"] is None:
         missing.append("no arm is planned or evaluated")
     for arm in report["arms"]:
         if arm["status"] in ("unfinished", "not evaluated"):
@@ -199,5 +220,9 @@ def _missing(folder: RunFolder, report: dict[str, Any]) -> list[str]:
     return missing
 
 
-def _has_teacher(report: dict[str, Any]) -> bool:
-    return any("teacher" in arm["settings"] or "PI" in arm["settings"] for arm in report["arms"])
+def _has_teacher(arms: list[Arm]) -> bool:
+    """Whether PI or weights of a teacher take part in some arm's training."""
+    return any(
+        arm.role != "sft" and (arm.pi is not None or arm.teacher not in ("", "none"))
+        for arm in arms
+    )

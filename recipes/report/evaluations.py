@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
@@ -31,6 +32,7 @@ class Problem:
     family: str
     structure: str
     has_gold: bool | None
+    level: str = ""
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,7 @@ class Evaluations:
             text_of(row, "family", "unknown"),
             text_of(row, "structure", "seen"),
             gold if isinstance(gold, bool) else None,
+            text_of(row, "level"),
         )
         if not isinstance(row.get("passed"), bool):
             self.unjudged += 1  # counts as not passed: leaving it out would raise the rate
@@ -187,6 +190,21 @@ class Evaluations:
             digests = [d for _, d in self.answers[key].values()]
             distinct, total = distinct + len(set(digests)), total + len(digests)
         return distinct, total
+
+
+def by_level(table: Evaluations) -> dict[str, set[str]]:
+    """Uids by difficulty level, in the levels' order; empty where rows have no level."""
+    found: dict[str, set[str]] = {}
+    for problem in table.problems.values():
+        if problem.level:
+            found.setdefault(problem.level, set()).add(problem.uid)
+    return {name: found[name] for name in sorted(found, key=_level_order)}
+
+
+def _level_order(name: str) -> list[tuple[bool, int, str]]:
+    """Level 10 behind level 9: runs of digits count as numbers."""
+    parts = [part for part in re.split(r"(\d+)", name) if part]
+    return [(not p.isdecimal(), int(p) if p.isdecimal() else 0, p) for p in parts]
 
 
 def key_of(row: Row) -> Key:

@@ -60,7 +60,10 @@ def verdict(report: Json) -> list[str]:
     baseline = report["baseline"]
     if baseline["pass_rate"] is None:
         lines.append("There is no baseline evaluation, so no difference can be given.")
-    if best is None:
+    if report["competence"] is not None:
+        told = report["competence"]["recommendation"]
+        lines += [told["position"], f"{told['certainty']} Mode: {told['mode']}."]
+    elif best is None:
         lines.append("No arm has a result that may be compared.")
     else:
         lines.append(_result(best, baseline, bool(report["warmup"]["enabled"])))

@@ -103,7 +103,7 @@ def test_help_shows_every_setting_with_its_default(capsys):
 
 
 def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys):
-    def interrupted(config):
+    def interrupted(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "_run", interrupted)
