@@ -25,6 +25,8 @@ ALGORITHMS = {
 # teacher is no candidate for the best arm: a pass rate can rise while the policy collapses.
 SUSPECT_SHARE = 0.25
 
+ROLES = ("method", "control", "sft")
+
 
 @dataclass
 class Arm:
@@ -36,6 +38,9 @@ class Arm:
     teacher: str = ""
     pi: str | None = None
     description: str = ""
+    planned_role: str = ""
+    rounds: int = 1
+    ladder: Row | None = None  # how it retries; None for arms of other methods
     settings: Row = field(default_factory=dict)
     planned_seeds: list[int] = field(default_factory=list)
     planned_steps: int = 0
@@ -52,7 +57,9 @@ class Arm:
 
     @property
     def role(self) -> str:
-        """`sft`, `control` (PI without content for the problem) or `method`."""
+        """`sft`, `control` (PI without content for the problem) or `method`; the plan wins."""
+        if self.planned_role in ROLES:
+            return self.planned_role
         if self.algorithm == "sft":
             return "sft"
         # null PI means that the algorithm has no teacher (GRPO, say); `none` is a control of OPSD
@@ -67,14 +74,33 @@ class Arm:
     @property
     def label(self) -> str:
         """The arm's settings in words."""
-        if self.role == "sft":
+        if self.algorithm == "sft":
             return "SFT on gold proofs"
+        if self.ladder is not None:
+            return ", ".join([*_ladder_words(self.ladder), *self._rest()])
         parts = [ALGORITHMS.get(self.algorithm, self.algorithm)]
-        parts += [f"{name} {value}" for name, value in self.settings.items()]
-        parts += [f"{self.sampling} samples"] if self.sampling in ("online", "offline") else []
+        parts += self._rest()
         parts += [f"{self.teacher} teacher"] if self.teacher not in ("", "none") else []
         parts += [f"PI {self.pi}"] if self.pi else []
         return ", ".join(p for p in parts if p)
+
+    def _rest(self) -> list[str]:
+        parts = [f"{name} {value}" for name, value in self.settings.items()]
+        parts += [f"{self.sampling} samples"] if self.sampling in ("online", "offline") else []
+        return [*parts, f"{self.rounds} rounds"] if self.rounds > 1 else parts
+
+
+def _ladder_words(ladder: Row) -> list[str]:
+    """How an arm's attempts are made."""
+    retries = int_of(ladder, "retries")
+    if text_of(ladder, "scheme") == "independent":
+        parts = [f"{retries + 1} independent samples"]
+    else:
+        parts = [f"retry, K = {retries}", f"PI {text_of(ladder, 'pi', 'none')}"]
+    for name, words in (("allocation", "allocation {}"), ("budget_of", "budget of {}")):
+        if value := text_of(ladder, name):
+            parts.append(words.format(value))
+    return parts
 
 
 def planned_arms(plan: Row) -> list[Arm]:
@@ -84,7 +110,7 @@ def planned_arms(plan: Row) -> list[Arm]:
     for entry in entries if isinstance(entries, list) else []:
         if not isinstance(entry, dict) or not text_of(entry, "name"):
             continue
-        seeds = entry.get("seeds")
+        seeds, ladder = entry.get("seeds"), entry.get("ladder")
         arms.append(
             Arm(
                 name=text_of(entry, "name"),
@@ -93,6 +119,9 @@ def planned_arms(plan: Row) -> list[Arm]:
                 teacher=text_of(entry, "teacher"),
                 pi=text_of(entry, "pi") or None,
                 description=text_of(entry, "description"),
+                planned_role=text_of(entry, "role"),
+                rounds=int_of(entry, "rounds", 1),
+                ladder=ladder if isinstance(ladder, dict) else None,
                 settings=entry["settings"] if isinstance(entry.get("settings"), dict) else {},
                 planned_seeds=[int(s) for s in seeds] if isinstance(seeds, list) else [],
                 planned_steps=int_of(entry, "steps"),
@@ -184,7 +213,9 @@ def _fill(arm: Arm, table: Evaluations, metrics: Metrics, reference_n: int) -> N
 def _seconds(arm: Arm, seed: int, metrics: Metrics) -> float | None:
     """Training time of a seed. An offline arm's holds its collection, even one that arms share."""
     seconds = metrics.training_seconds(arm.name, seed)
-    collection = metrics.training_seconds(COLLECTION, seed) if arm.sampling == "offline" else None
+    # an arm that retries collects under its own name
+    shared = arm.sampling == "offline" and arm.ladder is None
+    collection = metrics.training_seconds(COLLECTION, seed) if shared else None
     return seconds if seconds is None or collection is None else seconds + collection
 
 
@@ -288,6 +319,7 @@ def arm_json(arm: Arm, baseline: Scores | None, structures: dict[str, set[str]])
         **rate,
         "seed_ci95": estimate_json(over_seeds),
         **difference_json(scores.minus(baseline) if scores and baseline else None),
+        "delta_by_seed": _by_seed(scores, baseline),
         "seeds": [key.seed for key in arm.keys] or arm.planned_seeds,
         "planned_seeds": arm.planned_seeds,
         "steps": arm.steps,
@@ -297,6 +329,16 @@ def arm_json(arm: Arm, baseline: Scores | None, structures: dict[str, set[str]])
         "structure": structure_json(scores, baseline, structures),
         "notes": arm.notes,
     }
+
+
+def _by_seed(scores: Scores | None, baseline: Scores | None) -> list[float]:
+    """Each seed's difference to the baseline in points, on the problems that both answered."""
+    shared = set(scores.uids) & set(baseline.uids) if scores and baseline else set()
+    part = scores.subset(shared) if scores else None
+    base = baseline.subset(shared) if baseline else None
+    if part is None or base is None:
+        return []
+    return [100 * float(d) for d in part.values_SN.mean(axis=1) - base.values_SN.mean()]
 
 
 def structure_json(

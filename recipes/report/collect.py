@@ -19,11 +19,18 @@ from recipes.report.arms import (
     teacher_scores,
 )
 from recipes.report.competence import competence
-from recipes.report.contrasts import against_sft, comparisons, skeleton_contribution
+from recipes.report.contrasts import (
+    against_sft,
+    comparisons,
+    matrix,
+    planned_contrasts,
+    skeleton_contribution,
+)
 from recipes.report.evaluations import Evaluations, Scores
 from recipes.report.health import families, health
 from recipes.report.levels import levels
 from recipes.report.reader import Row, RunFolder, int_of, number_of, text_of
+from recipes.report.retry import retry
 from recipes.report.runlog import Events, Metrics, dropped_rows, trajectory_counts
 from recipes.report.samples import choose, gather, wanted_keys
 from recipes.report.training import training
@@ -54,7 +61,7 @@ def collect(run_dir: Path | str) -> dict[str, Any]:
     best, reference_n = best_arm(arms), reference_size(table)
     structures = _structures(table)
     family_rows = families(table, arms, baseline, teacher)
-    config = folder.text("config.yaml")
+    config, dropped = folder.text("config.yaml"), dropped_rows(folder.rows("dropped.jsonl"))
     report: dict[str, Any] = {
         "recipe": text_of(plan, "recipe") or folder.path.resolve().parent.name,
         "run": folder.path.resolve().name,
@@ -63,18 +70,20 @@ def collect(run_dir: Path | str) -> dict[str, Any]:
         "arms": [arm_json(arm, baseline, structures) for arm in arms],
         "best_arm": best.name if best else None,
         "has_teacher": teacher is not None or _has_teacher(arms),
-        "competence": _competence(folder, plan, table),
+        "competence": _competence(folder, plan, arms, table),
         "levels": levels(table, arms, baseline, structures),
         "families": family_rows,
         "health": health(table, arms, metrics, family_rows, trajectories),
         "training": training(arms, metrics),
+        "retry": retry(arms, metrics, table, dropped),
+        "contrasts": planned_contrasts(plan, arms),
         "comparisons": comparisons(arms),
         "controls": skeleton_contribution(arms, table, reference_n),
         "sft": against_sft(arms, table, reference_n),
         "curves": {arm.name: _curves(arm, table, metrics, baseline) for arm in arms},
         "phases": metrics.phases(),
         "span_seconds": metrics.span_seconds(),
-        "dropped": dropped_rows(folder.rows("dropped.jsonl")),
+        "dropped": dropped,
         "events": {"resumes": events.resumes, "warnings": events.warnings},
         "warmup": _warmup(plan, table),
         "heldout": _heldout(plan, table),
@@ -88,9 +97,13 @@ def collect(run_dir: Path | str) -> dict[str, Any]:
     report["unreadable_lines"] = folder.unreadable
     report["unjudged"] = table.unjudged
     report["verdict"] = words.verdict(report)
+    report["matrix"] = matrix(report["comparisons"])
+    distils = _has_teacher([arm for arm in arms if arm.ladder is None])
     report["sentences"] = {
-        "contribution": words.contribution(report["controls"]),
-        "against_sft": words.against_sft(report["sft"]),
+        "contribution": words.contribution(report["controls"]) if distils else None,
+        "against_sft": words.against_sft(report["sft"]) if distils else None,
+        "contrasts": [words.contrast(row) for row in report["contrasts"]],
+        "claims": [words.claim(row) for row in report["contrasts"]],
         "warmup": words.warmup(report),
         "comparisons": [words.comparison(row) for row in report["comparisons"]],
     }
@@ -102,9 +115,11 @@ def is_lean(plan: Row) -> bool:
     return bool(re.search(r"\blean\b", text_of(plan, "verifier")))
 
 
-def _competence(folder: RunFolder, plan: Row, table: Evaluations) -> dict[str, Any] | None:
-    """Where the baseline stands, in runs that ask: those without arms."""
-    if plan.get("arms") != []:
+def _competence(
+    folder: RunFolder, plan: Row, arms: list[Arm], table: Evaluations
+) -> dict[str, Any] | None:
+    """Where the baseline stands, in runs that ask: those without arms, and those that retry."""
+    if plan.get("arms") != [] and all(arm.ladder is None for arm in arms):
         return None
     found = competence(table, lean=is_lean(plan))
     if found is not None and (folder.path / "baseline.json").is_file():
@@ -138,7 +153,11 @@ def _curves(
         scores = table.scores(steps[step])
         if scores is not None:
             points.append(_curve_point(step, scores))
-    return {"heldout_pass_rate": points, **metrics.curves(arm.name)}
+    curves = metrics.curves(arm.name)
+    if arm.ladder is not None and arm.sampling != "online":
+        # it trains on what it kept: that says nothing of its sampling
+        curves |= {"train_pass_rate": [], "distinct": []}
+    return {"heldout_pass_rate": points, **curves}
 
 
 def _curve_point(step: int, scores: Scores) -> dict[str, Any]:
@@ -223,6 +242,8 @@ def _missing(folder: RunFolder, report: dict[str, Any]) -> list[str]:
 def _has_teacher(arms: list[Arm]) -> bool:
     """Whether PI or weights of a teacher take part in some arm's training."""
     return any(
-        arm.role != "sft" and (arm.pi is not None or arm.teacher not in ("", "none"))
+        arm.role != "sft"
+        and arm.ladder is None
+        and (arm.pi is not None or arm.teacher not in ("", "none"))
         for arm in arms
     )

@@ -7,8 +7,10 @@ from typing import Any
 
 from recipes.report.arms import Arm, best_arm, difference_json, full_steps
 from recipes.report.evaluations import Evaluations, Scores
+from recipes.report.reader import Row
 
 SETTINGS = ("sampling", "teacher", "pi")
+LADDER = ("scheme", "retries", "pi", "allocation")  # a budget follows from the other arm
 
 
 def comparisons(arms: list[Arm]) -> list[dict[str, Any]]:
@@ -16,9 +18,7 @@ def comparisons(arms: list[Arm]) -> list[dict[str, Any]]:
     found = []
     methods = [arm for arm in arms if arm.comparable and arm.role == "method"]
     for a, b in combinations(methods, 2):
-        differs = [s for s in SETTINGS if getattr(a, s) != getattr(b, s)]
-        if (a.algorithm, a.settings) != (b.algorithm, b.settings) and a.sampling == b.sampling:
-            differs = ["objective"]
+        differs = _differs(a, b)
         if len(differs) != 1 or not (a.scores and b.scores):
             continue
         difference = a.scores.minus(b.scores)
@@ -35,6 +35,50 @@ def comparisons(arms: list[Arm]) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _differs(a: Arm, b: Arm) -> list[str]:
+    """The settings in which two arms differ; their objectives count as one setting."""
+    if a.ladder is None or b.ladder is None:
+        differs = [s for s in SETTINGS if getattr(a, s) != getattr(b, s)]
+        if (a.algorithm, a.settings) != (b.algorithm, b.settings) and a.sampling == b.sampling:
+            return ["objective"]
+        return differs
+    differs = [s for s in LADDER if a.ladder.get(s) != b.ladder.get(s)]
+    differs += [s for s in ("sampling", "rounds", "algorithm") if getattr(a, s) != getattr(b, s)]
+    return [*differs, "settings"] if a.settings != b.settings else differs
+
+
+def planned_contrasts(plan: Row, arms: list[Arm]) -> list[dict[str, Any]]:
+    """The differences that ``plan["contrasts"]`` asks for, each [arm, arm, what it shows].
+
+    ``absent`` names the arms of a pair that have no result; such a pair has no figures.
+    """
+    entries = plan.get("contrasts")
+    found = []
+    for entry in entries if isinstance(entries, list) else []:
+        if not isinstance(entry, list) or len(entry) != 3:
+            continue
+        a, b, shows = map(str, entry)
+        pair = [next((arm for arm in arms if arm.name == name), None) for name in (a, b)]
+        scores = [arm.scores if arm and arm.comparable else None for arm in pair]
+        difference = scores[0].minus(scores[1]) if scores[0] and scores[1] else None
+        found.append(
+            {
+                "a": a,
+                "b": b,
+                "shows": shows,
+                "absent": [n for n, s in zip((a, b), scores, strict=True) if s is None],
+                "seeds": difference.seeds if difference else 0,
+                **difference_json(difference),
+            }
+        )
+    return found
+
+
+def matrix(rows: list[dict[str, Any]]) -> list[str]:
+    """The arms that occur in comparisons, in order: the rows and columns of a compact table."""
+    return list(dict.fromkeys(name for row in rows for name in (row["a"], row["b"])))
 
 
 def at_common_step(
@@ -57,8 +101,9 @@ def skeleton_contribution(
 ) -> dict[str, Any] | None:
     """The method arm against its controls (PI none, gibberish, wrong) at the same steps.
 
-    Returns None where the plan has no control.
+    Returns None where the plan has no control. Arms that retry have contrasts of their own.
     """
+    arms = [arm for arm in arms if arm.ladder is None]
     controls = [arm for arm in arms if arm.role == "control"]
     if not controls:
         return None
@@ -103,6 +148,7 @@ def against_sft(arms: list[Arm], table: Evaluations, reference_n: int) -> dict[s
 
     Returns None where the plan has no SFT arm.
     """
+    arms = [arm for arm in arms if arm.ladder is None]
     sft_arms = [arm for arm in arms if arm.role == "sft"]
     if not sft_arms:
         return None

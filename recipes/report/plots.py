@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -22,6 +22,8 @@ SERIES = [f"#0a0b{i:02x}" for i in range(8)]
 VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid", BAD: "--bad"} | {
     colour: f"--s{i}" for i, colour in enumerate(SERIES)
 }
+# Colours repeat after eight arms: the marker tells them apart
+MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆"}
 DASHES = {"method": "-", "sft": (0, (6, 2)), "control": (0, (2, 2))}
 STYLE: Any = {
     "svg.fonttype": "none",
@@ -56,7 +58,7 @@ def charts(report: dict[str, Any]) -> list[dict[str, str]]:
     for curve, title, note, unit in specs:
         svg = _chart(report, curve, unit, baseline if curve == "heldout_pass_rate" else None)
         if svg:
-            found.append({"title": title, "note": note, "svg": _labelled(svg, title, curve)})
+            found.append({"title": title, "note": note, "svg": labelled(svg, title, curve)})
     return found
 
 
@@ -70,17 +72,36 @@ def series_styles(report: dict[str, Any]) -> list[dict[str, str]]:
             else VARIABLES[SERIES[i % len(SERIES)]],
             "dash": {"method": "solid", "sft": "dashed"}.get(arm["role"], "dotted"),
             "status": arm["status"],
+            "marker": MARKERS[marker_of(i)] if len(report["arms"]) > len(SERIES) else "",
         }
         for i, arm in enumerate(report["arms"])
     ]
 
 
+def marker_of(i: int) -> str:
+    """The marker of the arm number ``i``."""
+    return list(MARKERS)[i // len(SERIES) % len(MARKERS)]
+
+
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty figure, inches, and its axes; to be made and drawn within ``STYLE``."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    return figure, figure.add_subplot()
+
+
+def svg_of(figure: Figure) -> str:
+    """The figure as SVG text, the same for the same content."""
+    buffer = io.StringIO()
+    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    return buffer.getvalue()
+
+
 def _chart(report: dict[str, Any], curve: str, unit: str, baseline: float | None) -> str | None:
     with matplotlib.rc_context(STYLE):
         wide = curve == "heldout_pass_rate"
-        figure = Figure(figsize=(9.0, 3.4) if wide else (6.2, 3.0), layout="constrained")
-        FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
+        figure, axes = new_figure(*((9.0, 3.4) if wide else (6.2, 3.0)))
         drawn = 0
         for i, arm in enumerate(report["arms"]):
             points = report["curves"].get(arm["name"], {}).get(curve) or []
@@ -92,10 +113,7 @@ def _chart(report: dict[str, Any], curve: str, unit: str, baseline: float | None
         if baseline is not None:
             axes.axhline(baseline, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
         _dress(axes, unit)
-        buffer = io.StringIO()
-        nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    return buffer.getvalue()
+        return svg_of(figure)
 
 
 def _draw(
@@ -115,29 +133,36 @@ def _draw(
         # arms are set side by side, or their bars would hide one another
         shifted = [step + 0.004 * i * max(steps) for step in steps]
         axes.plot(shifted, values, color=colour, linestyle=dash, linewidth=1.6, zorder=3)
-        _whiskers(axes, shifted, points, colour)
+        _whiskers(axes, shifted, points, colour, marker_of(i))
         return
     axes.plot(steps, values, color=colour, linestyle=dash, linewidth=1.6, zorder=3)
     low, high = [p["low"] for p in points], [p["high"] for p in points]
     axes.fill_between(steps, low, high, color=colour, alpha=0.13, linewidth=0, zorder=1)
 
 
-def _whiskers(axes: Axes, at: list[float], points: list[dict[str, Any]], colour: str) -> None:
+def _whiskers(
+    axes: Axes, at: list[float], points: list[dict[str, Any]], colour: str, marker: str
+) -> None:
     most = max(p["n"] for p in points)
     for x, point in zip(at, points, strict=True):
         axes.plot([x, x], [point["low"], point["high"]], color=colour, linewidth=1, zorder=2)
         face = colour if point["n"] == most else "none"
         style = {"markersize": 4.5, "markeredgecolor": colour, "markerfacecolor": face}
-        axes.plot(x, point["value"], "o", zorder=4, **style)
+        axes.plot(x, point["value"], marker, zorder=4, **style)
 
 
-def _dress(axes: Axes, unit: str) -> None:
+def bare(axes: Axes, grid: Literal["x", "y"]) -> None:
+    """No frame but the lower edge, and a grid along one direction."""
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(GRID)
     axes.tick_params(colors=MUTED, length=0)
-    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.grid(axis=grid, color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
+
+
+def _dress(axes: Axes, unit: str) -> None:
+    bare(axes, "y")
     axes.set_xlabel("step", color=MUTED)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
@@ -148,7 +173,7 @@ def _dress(axes: Axes, unit: str) -> None:
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
 
 
-def _labelled(svg: str, title: str, prefix: str) -> str:
+def labelled(svg: str, title: str, prefix: str) -> str:
     """The SVG made fit for a page: no prolog, its own ids, the page's colours, a name."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

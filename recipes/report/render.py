@@ -42,20 +42,23 @@ def write_report(run_dir: Path | str) -> Path:
 def html(report: dict[str, Any]) -> str:
     """The page: one file, styles and charts inline. All text goes through autoescape."""
     try:
+        from recipes.report.comparing_plots import forest, success_by_attempt
         from recipes.report.plots import charts, series_styles
     except ModuleNotFoundError as error:
-        figures, legend = [], []
+        figures, legend, wide = [], [], {"forest": None, "attempts": None}
         plot_note = f"No charts: {error}. Install verl-pi[report] and run python -m recipes.report."
     else:
         figures, legend, plot_note = charts(report), series_styles(report), ""
+        wide = {"forest": forest(report), "attempts": success_by_attempt(report)}
     environment = _environment(autoescape=True)
-    for chart in figures:
+    for chart in (*figures, *filter(None, wide.values())):
         chart["svg"] = Markup(chart["svg"])
     style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
     template = environment.get_template("report.html.j2")
     return template.render(
         r=report,
         charts=figures,
+        **wide,
         legend=legend,
         plot_note=plot_note,
         style=style,

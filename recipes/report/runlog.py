@@ -63,10 +63,15 @@ class Metrics:
         return sum(seconds) if seconds else None
 
     def curves(self, arm: str) -> dict[str, list[dict[str, float]]]:
-        """Per curve a list of {step, value, low, high, seeds}: mean, least and most over seeds."""
+        """Per curve a list of {step, value, low, high, seeds}: mean, least and most over seeds.
+
+        A collection that precedes the arm's own training counts steps of its own: left out.
+        """
+        phases = {key[2] for key in self.records if key[0] == arm}
+        aside = (*NOT_TRAINING, "collect") if "train" in phases else NOT_TRAINING
         found: dict[str, dict[int, dict[int, float]]] = {name: {} for name in CURVES}
         for (name, seed, phase, step, _), record in self.records.items():
-            if name != arm or phase in NOT_TRAINING:
+            if name != arm or phase in aside:
                 continue
             for curve, metric in CURVES.items():
                 value = finite(record["metrics"].get(metric))
@@ -79,18 +84,18 @@ class Metrics:
         values = [value for _, value in self._values(arm, metric)]
         return sum(values) / len(values) if values else None
 
-    def total(self, arm: str, metric: str) -> float | None:
-        """Sum of a metric over an arm's training steps, the mean over its seeds."""
-        values = self._values(arm, metric)
+    def total(self, arm: str, metric: str, phase: str | None = None) -> float | None:
+        """Sum of a metric over an arm's training steps, or one phase's; the mean over its seeds."""
+        values = self._values(arm, metric, phase)
         seeds = {seed for seed, _ in values}
         return sum(value for _, value in values) / len(seeds) if values else None
 
-    def _values(self, arm: str, metric: str) -> list[tuple[int, float]]:
+    def _values(self, arm: str, metric: str, phase: str | None = None) -> list[tuple[int, float]]:
         """(seed, value) of every training step that recorded the metric."""
         return [
             (key[1], value)
             for key, record in self.records.items()
-            if key[0] == arm and key[2] not in NOT_TRAINING
+            if key[0] == arm and key[2] not in NOT_TRAINING and phase in (None, key[2])
             if (value := finite(record["metrics"].get(metric))) is not None
         ]
 
@@ -166,25 +171,33 @@ class Events:
 
 
 def dropped_rows(rows: Iterable[Row]) -> dict[str, Any]:
-    """Dropped rows: {"total", "by_reason": {reason: n}, "by_arm": {arm: {reason: n}}, "examples"}.
+    """Dropped rows: {"total", "by_reason", "by_arm", "by_round", "examples"}.
 
-    `examples` holds the first detail of each reason.
+    `by_reason` is {reason: n}, `by_arm` {arm: {reason: n}}, `by_round` {arm: {round: {reason: n}}}
+    with round 0 where rows name none; `examples` holds the first detail of each reason.
     """
-    reasons: dict[tuple[Any, ...], tuple[str, str]] = {}
+    reasons: dict[tuple[Any, ...], tuple[str, str, int]] = {}
     examples: dict[str, str] = {}
     for row in rows:
         arm, reason = text_of(row, "arm"), text_of(row, "reason", "no reason given")
         where = (arm, int_of(row, "seed"), int_of(row, "step"), text_of(row, "uid"))
-        reasons[(*where, int_of(row, "sample"), reason)] = (arm, reason)
+        which = (int_of(row, "sample"), int_of(row, "attempt"), int_of(row, "round"))
+        reasons[(*where, *which, reason)] = (arm, reason, which[2])
         examples.setdefault(reason, text_of(row, "detail")[:200])
     by_arm: dict[str, Counter[str]] = {}
-    for arm, reason in reasons.values():
+    by_round: dict[str, dict[int, Counter[str]]] = {}
+    for arm, reason, number in reasons.values():
         by_arm.setdefault(arm, Counter())[reason] += 1
-    total = Counter(reason for _, reason in reasons.values())
+        by_round.setdefault(arm, {}).setdefault(number, Counter())[reason] += 1
+    total = Counter(reason for _, reason, _ in reasons.values())
     return {
         "total": sum(total.values()),
         "by_reason": dict(total.most_common()),
         "by_arm": {arm: dict(counts.most_common()) for arm, counts in by_arm.items()},
+        "by_round": {
+            arm: {number: dict(counts.most_common()) for number, counts in sorted(rounds.items())}
+            for arm, rounds in by_round.items()
+        },
         "examples": examples,
     }
 
@@ -200,6 +213,7 @@ def trajectory_counts(rows: Iterable[Row]) -> dict[str, dict[str, int]]:
             text_of(row, "uid"),
             int_of(row, "sample"),
             text_of(row, "view"),
+            int_of(row, "round"),
         )
         verdict = row.get("verdict")
         passed = verdict.get("passed") is True if isinstance(verdict, dict) else None

@@ -33,7 +33,7 @@ def training(arms: list[Arm], metrics: Metrics) -> list[dict[str, Any]]:
 
     ``off_policy`` has an entry for each importance-weighted term: the ratio's mean, the clipped
     share of its tokens and the effective sample size as a share. An offline arm's generated tokens
-    are those of its collection. What no step recorded is null.
+    are those of its collection, a retry arm's those of its own. What no step recorded is null.
     """
     return [_entry(arm, metrics) for arm in arms]
 
@@ -53,11 +53,22 @@ def _entry(arm: Arm, metrics: Metrics) -> dict[str, Any]:
         also = (SAMPLED_OTHER,) if name == in_reward else ()
         means[name] = _first(metrics.mean(arm.name, metric) for metric in (*candidates, *also))
     tokens = {name: metrics.total(arm.name, f"tokens/{name}") for name in TOTALS}
-    if arm.sampling == "offline":
+    if arm.ladder is not None:
+        tokens = _collected(arm.name, metrics)
+    elif arm.sampling == "offline":
         tokens["generated"] = metrics.total(COLLECTION, "tokens/generated")
     elif arm.role == "sft":
         tokens["generated"] = None  # given responses: nobody sampled them
     return {"name": arm.name, "tokens": tokens, "off_policy": off_policy, **means}
+
+
+def _collected(arm: str, metrics: Metrics) -> dict[str, float | None]:
+    """Of an arm that collects under its own name, what is replayed is not generated again."""
+    phases = {"generated": ("collect", "train"), "trained": ("train", "collect")}
+    return {
+        name: _first(metrics.total(arm, f"tokens/{name}", phase) for phase in order)
+        for name, order in phases.items()
+    }
 
 
 def _first(values: Iterable[float | None]) -> float | None:

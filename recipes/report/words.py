@@ -60,7 +60,7 @@ def verdict(report: Json) -> list[str]:
     baseline = report["baseline"]
     if baseline["pass_rate"] is None:
         lines.append("There is no baseline evaluation, so no difference can be given.")
-    if report["competence"] is not None:
+    if report["competence"] is not None and not report["arms"]:
         told = report["competence"]["recommendation"]
         lines += [told["position"], f"{told['certainty']} Mode: {told['mode']}."]
     elif best is None:
@@ -213,6 +213,32 @@ def comparison(row: Json) -> str:
     return (
         f"{row['a']} − {row['b']} ({row['differs']}): {signed(row['delta_pp'])} points "
         f"{signed_range(row['delta_ci95'])}{t_interval}, {seeds}: {claim}."
+    )
+
+
+def claim(row: Json) -> str:
+    """What a difference between two arms says, in a few words."""
+    if row["absent"]:
+        return f"no result of {listed(row['absent'])}"
+    if row["delta_pp"] is None:
+        return "no problem in common"
+    if row["holds"] is None:
+        return "one seed cannot separate them"
+    side = "ahead" if row["delta_pp"] > 0 else "behind"
+    return f"{side}, holds up over seeds" if row["holds"] else "not separated over seeds"
+
+
+def contrast(row: Json) -> str:
+    """One planned difference as a sentence."""
+    head = f"{row['shows']}: {row['a']} − {row['b']}"
+    if row["delta_pp"] is None:
+        return f"{head}: {claim(row)}."
+    seeds = f"{row['seeds']} seeds" if row["seeds"] > 1 else "one seed"
+    over = row["delta_seed_ci95"]
+    t_interval = f", over seeds {signed_range(over)}" if over else ""
+    return (
+        f"{head}: {signed(row['delta_pp'])} points {signed_range(row['delta_ci95'])}{t_interval}, "
+        f"{seeds}: {claim(row)}."
     )
 
 
