@@ -156,7 +156,7 @@ class StageRecorder:
                     "uid": uid,
                     "family": info.get("family") or "",
                     "structure": info.get("structure") or "seen",
-                    "level": rows[uid].get("level"),
+                    "level": str(rows[uid].get("level") or ""),
                     "has_gold": info.get("has_gold"),
                     "statement": rows[uid]["reward_model"]["ground_truth"],
                     "sample": int(extra["uid"][index].rsplit("_", 2)[1]),

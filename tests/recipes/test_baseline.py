@@ -14,7 +14,8 @@ from test_prepare import ROW
 from data_prep.schema import write_rows
 from recipes import baseline
 from recipes.config import load
-from recipes.prepare import prepare, report_plan
+from recipes.describe import report_plan
+from recipes.prepare import prepare
 
 LEVEL = {f"q{i:02d}": str(i % 2 + 1) for i in range(40)}
 

@@ -13,7 +13,8 @@ from algorithms.runtime.stages import check_plan, stage_from_dict
 from data_prep.schema import write_rows
 from recipes import demo_model
 from recipes.config import ConfigError, load, verl_config
-from recipes.prepare import Job, describe, prepare, report_plan, warms_up
+from recipes.describe import describe, report_plan
+from recipes.prepare import Job, prepare, warms_up
 
 SMALL = (
     "arms=[online,offline,sft_gold]",
