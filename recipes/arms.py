@@ -14,7 +14,8 @@ from algorithms.runtime.stages import TeacherWeights
 from recipes.config import ConfigError
 
 SOURCES = ("online", "offline", "given", "rounds")
-PI_OF_ARM = ("own", "none", "gibberish", "wrong_skeleton", *GROUP_KINDS, SELF_HINT)
+# What needs no entry in the rows; any other kind is one that the rows have.
+MADE = ("own", "none", *GROUP_KINDS, SELF_HINT)
 DEFINITION = (
     "description", "source", "pi", "teacher", "algorithm", "settings", "after", "learning_rate",
     "retry", "role",
@@ -106,10 +107,10 @@ def _check_values(config: Any, arm: Arm) -> None:
     where, rate = f"arm {arm.name!r}", arm.learning_rate
     if rate is not None and (not isinstance(rate, (int, float)) or rate <= 0):
         raise ConfigError(f"{where}: learning_rate is above 0, got {rate!r}")
-    if arm.source not in SOURCES or (arm.pi not in PI_OF_ARM and not arm.retries(config)):
+    if arm.source not in SOURCES or not isinstance(arm.pi, str):
         raise ConfigError(
-            f"{where}: source is one of {', '.join(SOURCES)} and pi one of "
-            f"{', '.join(PI_OF_ARM)}; got {arm.source!r} and {arm.pi!r}"
+            f"{where}: source is one of {', '.join(SOURCES)} and pi the name of a kind; got "
+            f"{arm.source!r} and {arm.pi!r}"
         )
     if arm.role not in (None, *ROLES):
         raise ConfigError(f"{where}: role is one of {', '.join(ROLES)}; got {arm.role!r}")

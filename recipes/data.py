@@ -69,10 +69,21 @@ def load(name: str | None, split: str) -> list[Row]:
     return read_rows(path)
 
 
-def build(config: Any, tokenizer: Any, warm_up: bool, retry_kinds: Sequence[str] = ()) -> RunData:
+@dataclass(frozen=True)
+class KindsOfArms:
+    """Privileged kinds that arms show to a teacher, or tell in their retry prompts."""
+
+    shown: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
+
+
+NO_KINDS = KindsOfArms()
+
+
+def build(config: Any, tokenizer: Any, warm_up: bool, kinds: KindsOfArms = NO_KINDS) -> RunData:
     """Load, check and complete all rows of a run. Deterministic.
 
-    ``retry_kinds``: what retry prompts tell; made from the rows where they lack it and it can be.
+    What ``kinds`` names is made from the rows where they lack it and it can be.
     """
     train = _first(load(config.data.train, "train"), config.data.train_rows)
     heldout = _first(load(config.data.eval, "heldout"), config.data.eval_rows)
@@ -81,18 +92,21 @@ def build(config: Any, tokenizer: Any, warm_up: bool, retry_kinds: Sequence[str]
     without = set(config.data.without_gold)
     _check_families(without, train)
     data = RunData(
-        [_withheld(row, without) for row in _with_controls(train, retry_kinds)],
+        [_withheld(row, without) for row in _with_controls(train, (*kinds.shown, *kinds.told))],
         [_withheld(row, without) for row in heldout],
         [],
     )
     if warm_up:
         data.warmup = [_mix(warm, phase.mix, config) for phase in config.warmup.phases]
-    sampling = Sampling(
-        pi_kind=config.privileged.kind,
-        max_prompt_tokens=config.max_prompt_tokens,
-        template=_template(config),
-    )
-    fitting = partial(_fitting, data, tokenizer, sampling, chat_kwargs(config))
+    samplings = [
+        Sampling(
+            pi_kind=kind,
+            max_prompt_tokens=config.max_prompt_tokens,
+            template=_template(config),
+        )
+        for kind in dict.fromkeys([config.privileged.kind, *kinds.shown])
+    ]
+    fitting = partial(_fitting, data, tokenizer, samplings, chat_kwargs(config))
     data.train = fitting("train", data.train)
     data.heldout = fitting("heldout", data.heldout)
     data.warmup = [fitting("warmup", rows) for rows in data.warmup]
@@ -142,10 +156,10 @@ def _first(rows: list[Row], count: int | None) -> list[Row]:
     return [rows[i] for i in chosen]
 
 
-def _with_controls(rows: list[Row], retry_kinds: Sequence[str] = ()) -> list[Row]:
+def _with_controls(rows: list[Row], kinds: Sequence[str] = ()) -> list[Row]:
     """Every row with the privileged kinds that the control arms show, or tell after a failure."""
     rows = pi.attach(pi.attach(rows, "wrong_skeleton"), "gibberish")
-    for kind in retry_kinds:
+    for kind in dict.fromkeys(kinds):
         there = any(entry["kind"] == kind for row in rows for entry in row["privileged"])
         if kind in pi.BUILDERS and not there:
             rows = pi.attach(rows, kind)
@@ -205,25 +219,26 @@ def _viewed(row: Row, view: str) -> Row:
 def _fitting(
     data: RunData,
     tokenizer: Any,
-    sampling: Sampling,
+    samplings: Sequence[Sampling],
     chat: dict[str, Any],
     role: str,
     rows: Sequence[Row],
 ) -> list[Row]:
-    """Rows whose views both fit; the others are dropped and counted."""
+    """Rows whose views all fit; the others are dropped and counted."""
     kept, longest = [], 0
     for row in rows:
         try:
-            views = row_views(tokenizer, row, row["prompt"], sampling, **chat)
+            views = [row_views(tokenizer, row, row["prompt"], s, **chat) for s in samplings]
         except ViewOverflow as overflow:
             where = {"arm": role, "seed": None, "step": 0, "uid": row["uid"]}
             data.dropped.append({**where, "reason": "view_overflow", "detail": str(overflow)})
             continue
-        longest = max(longest, len(views.teacher_ids), len(views.student_ids))
+        sizes = [len(ids) for both in views for ids in (both.teacher_ids, both.student_ids)]
+        longest = max(longest, *sizes)
         kept.append(row)
     if rows and not kept:
         raise ConfigError(
-            f"no {role} row fits max_prompt_tokens={sampling.max_prompt_tokens}: raise it"
+            f"no {role} row fits max_prompt_tokens={samplings[0].max_prompt_tokens}: raise it"
         )
     data.longest[role] = max(longest, data.longest.get(role, 0))
     return kept

@@ -13,7 +13,7 @@ from algorithms.retry.settings import FEEDBACK
 from algorithms.runtime.prompts import privileged_content
 from algorithms.runtime.stages import Stage
 from recipes import data as run_data
-from recipes.arms import Arm
+from recipes.arms import MADE, Arm
 from recipes.config import ConfigError
 from recipes.plan import Plan, responses_a_step
 from recipes.verl_settings import ranks_of
@@ -40,11 +40,10 @@ def check_arithmetic(config: Any, data: run_data.RunData, plan: Plan) -> None:
         if arm.retries(config):
             _check_told(arm, data)
             continue
-        made = arm.pi in ("own", "none", *GROUP_KINDS, SELF_HINT)
-        if not made and not any(privileged_content(row, arm.pi) for row in data.train):
+        if arm.pi not in MADE and not any(privileged_content(r, arm.pi) for r in data.train):
             raise ConfigError(
-                f"arm {arm.name!r} shows the teacher {arm.pi!r}, and no training row has any: it "
-                "is built from skeletons. Add it to the data, or leave the arm out"
+                f"arm {arm.name!r} shows the teacher {arm.pi!r}, and no training row has any. Add "
+                f"it to the data (python -m data_prep pi), or leave the arm out{_kinds_of(data)}"
             )
     _check_ranks(config, plan)
     given = [arm.name for arm in plan.arms if arm.source == "given"]
@@ -73,9 +72,14 @@ def _check_told(arm: Arm, data: run_data.RunData) -> None:
         return
     if not any(privileged_content(row, arm.pi) for row in data.train):
         raise ConfigError(
-            f"arm {arm.name!r} tells {arm.pi!r} after a failure, and no training row has any: add "
-            f"it to the data (python -m data_prep pi), or leave the arm out"
+            f"arm {arm.name!r} tells {arm.pi!r} after a failure, and no training row has any. Add "
+            f"it to the data (python -m data_prep pi), or leave the arm out{_kinds_of(data)}"
         )
+
+
+def _kinds_of(data: run_data.RunData) -> str:
+    kinds = sorted({entry["kind"] for row in data.train for entry in row["privileged"]})
+    return f"; the rows have {', '.join(kinds)}" if kinds else ""
 
 
 def _check_learns(config: Any, data: run_data.RunData, stage: Stage) -> None:

@@ -19,7 +19,7 @@ from algorithms.view_check import check_views
 from algorithms.views import ViewTemplate
 from recipes import data as run_data
 from recipes import retry_plan
-from recipes.arms import arms_of
+from recipes.arms import MADE, arms_of
 from recipes.config import ConfigError
 from recipes.describe import describe, report_plan
 from recipes.plan import Plan, build_plan
@@ -109,7 +109,11 @@ def prepare(config: Any) -> Job:
         raise ConfigError(f"model.path={config.model.path}: no tokenizer there: {error}") from error
     _settle_context(config, model_path)
     try:
-        kinds = [arm.pi for arm in arms_of(config) if arm.retries(config)]
+        arms = [arm for arm in arms_of(config) if arm.pi not in MADE]
+        kinds = run_data.KindsOfArms(
+            shown=tuple(arm.pi for arm in arms if not arm.retries(config)),
+            told=tuple(arm.pi for arm in arms if arm.retries(config)),
+        )
         data = run_data.build(config, tokenizer, warms_up(config), kinds)
         _check_template(config, tokenizer, data)
         placeholder = {

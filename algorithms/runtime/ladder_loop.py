@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import uuid4
 
+from omegaconf import OmegaConf
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
 
 from algorithms.retry.attempts import Attempt, Generation, Judgement, Ladder, Request, Task
@@ -53,7 +54,8 @@ class RowLadder:
         self.loop, self.row, self.sampling = loop, row, sampling
         self.defaults, self.seed = defaults, seed
         self.settings = LadderSettings.of(sampling.ladder)
-        self.turn = continuation(loop.tokenizer, json.dumps(loop.apply_chat_template_kwargs))
+        chat = OmegaConf.to_container(OmegaConf.create(dict(loop.apply_chat_template_kwargs)))
+        self.turn = continuation(loop.tokenizer, json.dumps(chat, sort_keys=True))
         self.request_id = uuid4().hex  # one for all attempts: they go to the server that has them
         self.journal: Journal | None = None
         if sampling.journal:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 from transformers import AutoTokenizer
 
 from algorithms.retry.settings import LadderSettings
@@ -56,7 +57,7 @@ def climb(tokenizer, server, *, data=None, journal_folder=None, stage="s", seed=
         journal=journal_folder and {"folder": str(journal_folder), "stage": stage},
     )  # fmt: skip
     loop = SimpleNamespace(
-        tokenizer=tokenizer, server_manager=server, apply_chat_template_kwargs={}
+        tokenizer=tokenizer, server_manager=server, apply_chat_template_kwargs=OmegaConf.create({})
     )
     ladder = RowLadder(loop, data, sampling, {"repetition_penalty": 1.0}, seed)
     prompt = tokenise_chat(tokenizer, data["raw_prompt"], {})
