@@ -242,6 +242,10 @@ SOURCE: dict[str, tuple[str, ...]] = {
         "update_weights(self.global_steps)",
     ),
     "verl.trainer.ppo.v1.replay_buffer:ReplayBuffer._wait_for_next_poll": ("self.poll_interval",),
+    "verl.trainer.ppo.v1.replay_buffer:ReplayBuffer._sync_metadata_from_transfer_queue": (
+        "self.finished_keys[",
+        "self.failure_keys[",
+    ),
     "verl.trainer.ppo.padding_utils:construct_minimal_padding_template": (
         "torch.full((1,), eos_token_id",
         "response_mask = torch.zeros_like(responses)",

@@ -67,14 +67,19 @@ class StageRecorder:
         self.metrics(self.stage.phase, step, timing.get("step"), values)
         if not complete:
             return
+        whole = (self.stage.batch_size,) * 2  # what a round collects is one step
         self.records.progress(
             self.stage.phase,
-            step,
-            self.stage.steps,
+            *(whole if self.stage.keep is not None else (step, self.stage.steps)),
             **self.where,
             pass_rate=values.get("reward/pass_rate"),
             kl=values.get("distill/kl"),
         )
+
+    def collecting(self, tasks: int) -> None:
+        """Progress of a round's collection: so many tasks are through."""
+        text = f"round {self.stage.round}"
+        self.records.progress("collect", tasks, self.stage.batch_size, **self.where, text=text)
 
     def trajectories(
         self, step: int, batch: SampledBatch, dropped: Sequence[tuple[int, str]]

@@ -30,6 +30,7 @@ from algorithms.runtime.records import RunRecords
 from algorithms.runtime.rounds import ready
 from algorithms.runtime.stages import COPIES, Stage, check_plan, stage_from_dict
 from algorithms.runtime.step import TrainingStep
+from algorithms.runtime.watch import watched
 from algorithms.runtime.worker import PrivilegedActorRolloutRefWorker
 
 POLL_SECONDS = 0.05
@@ -287,6 +288,9 @@ class PrivilegedTrainer(TrainingStep, HeldOutEvaluation, PPOTrainerSync):
         # verl saves a checkpoint before it computes the step's metrics: write what is known now, so
         # that a kill in between loses no line. The whole line follows and wins.
         try:
-            return super().step(metrics, timing_raw)
+            if self.stage.keep is None:
+                return super().step(metrics, timing_raw)
+            with watched(self.replay_buffer, self.recorder.collecting):
+                return super().step(metrics, timing_raw)
         finally:
             self.recorder.step(self.global_steps, metrics, timing_raw, complete=False)
