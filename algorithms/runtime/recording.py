@@ -100,7 +100,7 @@ class StageRecorder:
         judged = [
             line["verdict"] for line, index in zip(lines, real, strict=True) if batch.judged(index)
         ]
-        if judged:
+        if judged and not self.stage.imitates:
             metrics["reward/pass_rate"] = sum(v["passed"] for v in judged) / len(judged)
             metrics["timing/verify"] = sum(float(v["verify_seconds"]) for v in judged)
         climbed = [(line["attempts"], line["stopped"]) for line in lines if "attempts" in line]
