@@ -45,10 +45,12 @@ class Collection:
         self.path, self.keep, self.also = path, keep, also
         self.rows: list[dict[str, Any]] = []
         self.dropped: list[dict[str, Any]] = []
+        self.places: dict[str, int] = {}
         self.tasks = 0
 
     def add(self, step: int, batch: SampledBatch, rows_by_uid: dict[str, dict]) -> None:
         """Keep the real rows of ``batch``: the data row, plus what was sampled for it."""
+        self.places = {uid: place for place, uid in enumerate(rows_by_uid)}
         for index in batch.real():
             self.tasks += 1
             uid, extra = batch.row_uids[index], batch.extra[index]
@@ -90,6 +92,8 @@ class Collection:
         if self.keep is None:
             _write(self.rows, self.path)
             return Counter(kept=len(self.rows))
+        # In the order of the data: that of sampling depends on the machine's load.
+        self.rows.sort(key=lambda row: self.places[row["row_uid"]])
         _write(self.rows, attempts_file(self.path))
         earlier = [row for path in self.also for row in pq.read_table(path).to_pylist()]
         pool = [*earlier, *self.rows]

@@ -17,8 +17,12 @@ def watched(buffer: Any, tell: Callable[[int], None], seconds: float = SECONDS) 
     ended = threading.Event()
 
     def watch() -> None:
+        through = 0
         while not ended.wait(seconds):
-            tell(len(buffer.finished_keys["train"]) + len(buffer.failure_keys["train"]))
+            # The buffer forgets its keys for a moment while it asks for them anew.
+            now = len(buffer.finished_keys["train"]) + len(buffer.failure_keys["train"])
+            through = max(through, now)
+            tell(through)
 
     thread = threading.Thread(target=watch, name="verl-pi-watch", daemon=True)
     thread.start()

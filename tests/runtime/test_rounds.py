@@ -88,6 +88,13 @@ def test_every_attempt_is_stored_and_what_passes_is_kept(tmp_path):
     assert len(collection.dropped) == 5
 
 
+def test_the_order_is_that_of_the_data_whatever_ended_first(tmp_path):
+    backwards = dict(reversed(COURSE.items()))
+    collected(tmp_path / "one.parquet").finish()
+    collected(tmp_path / "other.parquet", backwards).finish()
+    assert written(tmp_path / "one.parquet") == written(tmp_path / "other.parquet")
+
+
 def test_where_nothing_passes_the_file_has_no_rows_and_all_columns(tmp_path):
     path = tmp_path / "round.parquet"
     assert collected(path, {"c": COURSE["c"]}).finish() == {"failed": 3}
