@@ -105,10 +105,9 @@ class StageRecorder:
             metrics["timing/verify"] = sum(float(v["verify_seconds"]) for v in judged)
         climbed = [(line["attempts"], line["stopped"]) for line in lines if "attempts" in line]
         metrics |= ladder_metrics(climbed) if climbed else {}
-        diversity = path_diversity(_correct_by_task(lines))
-        if diversity is not None:
-            metrics["health/path_diversity"] = diversity
         if not self.stage.imitates:
+            diversity = path_diversity(_correct_by_task(lines))
+            metrics |= {} if diversity is None else {"health/path_diversity": diversity}
             metrics |= self.health.observe_outputs(
                 [line["uid"] for line in lines], [line["response"] for line in lines]
             )
