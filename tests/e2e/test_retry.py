@@ -19,10 +19,10 @@ ARMS = ("retry_bare", "double_sample", "retry_online")
 
 
 def generations(run: Path) -> list[str]:
-    """The keys of what was generated, in the order of the files."""
+    """What was generated: the weights and the key of each answer, in the order of the files."""
     files = sorted((run / "data" / "generations").rglob("*.jsonl"))
-    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
-    return [line["key"] for line in lines if "token_ids" in line["value"]]
+    lines = [(f.parent.name, json.loads(line)) for f in files for line in f.open()]
+    return [f"{weights}/{x['key']}" for weights, x in lines if "token_ids" in x["value"]]
 
 
 @pytest.fixture(scope="module")
