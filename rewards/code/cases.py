@@ -7,16 +7,20 @@ from collections.abc import Callable
 from rewards.code.examination import Result
 from rewards.code.truth import Stdio
 
-#: (input, expected bytes of output) → (how it ended, its output)
-Run = Callable[[str, int], tuple[Result, "bytes | bytearray"]]
+#: (input, expected bytes of output, seconds left) → (how it ended, its output, seconds it took)
+Run = Callable[[str, int, float], tuple[Result, "bytes | bytearray", float]]
 _SHOWN = 300
 
 
-def judge(truth: Stdio, run: Run) -> Result:
-    """Every case in turn until one fails; the feedback names it."""
+def judge(truth: Stdio, run: Run, seconds: float) -> Result:
+    """Every case in turn until one fails; the feedback names it. seconds: on the clock, of all."""
+    left = seconds
     for number, (text, expected) in enumerate(truth.cases, start=1):
-        result, output = run(text, len(expected.encode("utf-8", "surrogatepass")))
         case = f"case {number} of {len(truth.cases)}, input {_short(text)}"
+        result, output, took = run(text, len(expected.encode("utf-8", "surrogatepass")), left)
+        left -= took
+        if left <= 0:
+            return Result("timeout", f"{case}: all cases together took more than {seconds:g} s")
         if result.reason == "compile_error":
             return result
         if result.reason != "ok":

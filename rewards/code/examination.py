@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import selectors
 import signal
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from rewards import stopping
 from rewards.code.inside import wire
 from rewards.code.sandbox import Bubblewrap, Limits, Rlimits, Running
 from rewards.code.truth import Asserts
@@ -21,6 +23,7 @@ Local = Bubblewrap | Rlimits
 _OUTPUT_BYTES = 1_000_000
 _STDERR_BYTES = 8192
 _POLL_SECONDS = 0.1
+_START_SECONDS = 1.0
 #: What `inside/program.py` exits with.
 _COMPILE_ERROR, _MEMORY = 65, 66
 _OVER_TIME = (-signal.SIGXCPU, 128 + signal.SIGXCPU)
@@ -58,10 +61,10 @@ def task_of(texts: list[str], truth: Asserts) -> bytes:
     return wire.encode(task, None)
 
 
-def program_input(texts: list[str], text: str) -> bytes:
-    """Standard input for `inside/program.py`."""
+def program_of(texts: list[str]) -> bytes:
+    """The program, as `inside/program.py` reads it."""
     head = wire.encode(texts, None).hex().encode()
-    return b"%012d" % len(head) + head + text.encode("utf-8", "surrogatepass")
+    return b"%012d" % len(head) + head
 
 
 def examine(sandbox: Local, texts: list[str], truth: Asserts, limits: Limits) -> Result:
@@ -78,20 +81,27 @@ def examine(sandbox: Local, texts: list[str], truth: Asserts, limits: Limits) ->
                 at = f"; the test was: {truth.tests[message[1]][1]}"
         except _Exceeded as err:
             return Result(str(err), exceeded(str(err), limits) + at)
-        return _unfinished(examiner.status(), at)
+        return unfinished(examiner.status(), at)
 
 
-def run_program(sandbox: Local, texts: list[str], text: str, limits: Limits, expected: int):
-    """(result, standard output) of the program on one input; expected: bytes of output."""
-    deadline = time.monotonic() + limits.wall_seconds
+def run_program(
+    sandbox: Local, texts: list[str], text: str, limits: Limits, expected: int, within: float
+) -> tuple[Result, bytearray]:
+    """(result, standard output) of the program on one input.
+
+    expected: bytes of output. within: seconds on the clock, if they are less than the limits'.
+    """
+    within = min(limits.wall_seconds, within)
+    deadline = time.monotonic() + within
     most = most_output(expected)
     output, errors = bytearray(), os.memfd_create("stderr")
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, errors)
-        source = stack.enter_context(_file(program_input(texts, text)))
-        running, stream = _with_output(stack, sandbox, "program", limits, source, errors)
+        source = stack.enter_context(_file(text.encode("utf-8", "surrogatepass")))
+        program = stack.enter_context(_file(program_of(texts)))
+        running, stream = _with_output(stack, sandbox, "program", limits, source, errors, program)
         try:
-            for part in _begun(_read(stream, deadline, running, limits), running):
+            for part in _begun(_read(stream, deadline, running, limits), running, within):
                 output += part
                 if len(output) > most:
                     return Result("runtime_error", f"more than {most} bytes of output"), output
@@ -102,11 +112,16 @@ def run_program(sandbox: Local, texts: list[str], text: str, limits: Limits, exp
     return ended(status, said, limits), output
 
 
-def _begun(parts: Iterator[bytes], running: Running) -> Iterator[bytes]:
-    """What follows the sign that the script has begun. Raises NotBegunError if it is not there."""
+def _begun(parts: Iterator[bytes], running: Running, within: float = math.inf) -> Iterator[bytes]:
+    """What follows the sign that the script has begun. Raises NotBegunError if it is not there.
+
+    within: seconds that it was given; with less than _START_SECONDS it says nothing of the machine.
+    """
     try:
         first = next(parts, b"")
     except _Exceeded as err:
+        if within < _START_SECONDS:
+            raise
         raise NotBegunError(f"a sandbox did not start: {err}") from None
     if first[:1] != wire.BEGUN:
         raise NotBegunError(f"a sandbox did not start (exit status {running.status()})")
@@ -114,7 +129,7 @@ def _begun(parts: Iterator[bytes], running: Running) -> Iterator[bytes]:
     yield from parts
 
 
-def _unfinished(status: int | None, at: str) -> Result:
+def unfinished(status: int | None, at: str = "") -> Result:
     """The examiner ended without a verdict: only its limit on time is the answer's doing."""
     if status in _OVER_TIME:
         return Result("timeout", f"the tests took too long{at}")
@@ -170,6 +185,8 @@ def _with_output(
 ) -> tuple[Running, int]:
     stream, end = os.pipe()
     stack.callback(os.close, stream)
+    if role == "program":
+        os.fchmod(end, 0o622)  # it may open /dev/stdout, as another user
     try:
         running = sandbox.start(role, limits, source, end, errors, link)
     finally:
@@ -193,7 +210,7 @@ def _file(data: bytes) -> Iterator[int]:
 
 
 def _read(stream: int, deadline: float, watched: Running, limits: Limits) -> Iterator[bytes]:
-    """What comes out of the pipe until its end. Raises _Exceeded."""
+    """What comes out of the pipe until its end. Raises _Exceeded, StoppedError."""
     next_look = time.monotonic() + _POLL_SECONDS
     with selectors.DefaultSelector() as selector:
         selector.register(stream, selectors.EVENT_READ)
@@ -202,6 +219,7 @@ def _read(stream: int, deadline: float, watched: Running, limits: Limits) -> Ite
             if now >= deadline:
                 raise _Exceeded("timeout")
             if now >= next_look:
+                stopping.check()
                 memory, cpu = watched.usage()
                 if memory > limits.memory_mb << 20:
                     raise _Exceeded("memory")

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from rewards import stopping
 from rewards.code import cases, examination
 from rewards.code.errors import SandboxUnavailableError
 from rewards.code.examination import Result
@@ -46,8 +47,13 @@ class _FusionError(Exception):
     """The service cannot be used, or says that it failed."""
 
 
-def examine(texts: list[str], truth: Asserts | Stdio, limits: Limits) -> Result:
-    """Judge one answer there. Raises SandboxUnavailableError if no service is named."""
+def examine(
+    texts: list[str], truth: Asserts | Stdio, limits: Limits, total_seconds: float
+) -> Result:
+    """Judge one answer there. total_seconds: on the clock, of all cases of a program together.
+
+    Raises SandboxUnavailableError if no service is named.
+    """
     url = os.environ.get(URL_VARIABLE, "").rstrip("/")
     if not url:
         raise SandboxUnavailableError(
@@ -58,7 +64,11 @@ def examine(texts: list[str], truth: Asserts | Stdio, limits: Limits) -> Result:
     try:
         if isinstance(truth, Asserts):
             return _asserts(url, texts, truth, limits)
-        return cases.judge(truth, lambda text, size: _case(url, texts, text, limits, size))
+
+        def run(text: str, size: int, _: float):
+            return _case(url, texts, text, limits, size)
+
+        return cases.judge(truth, run, total_seconds)
     except _FusionError as err:
         return Result("verifier_error", f"SandboxFusion at {url}: {err}")
 
@@ -73,26 +83,28 @@ def _asserts(url: str, texts: list[str], truth: Asserts, limits: Limits) -> Resu
         if line.startswith(nonce + " "):
             reason, feedback = wire.decode(bytes.fromhex(line.split()[1]), None)
             return Result(reason, feedback)
-    status = said.get("return_code")
-    return Result("runtime_error", f"the tests could not be finished (exit status {status})")
+    return examination.unfinished(said.get("return_code"))
 
 
 def _case(
     url: str, texts: list[str], text: str, limits: Limits, expected: int
-) -> tuple[Result, bytes]:
-    given = examination.program_input(texts, text).decode("utf-8", "replace")
+) -> tuple[Result, bytes, float]:
+    """(result, output, seconds that it ran; waiting for the service does not count)."""
+    given = examination.program_of(texts).decode() + text.encode("utf-8", "replace").decode()
     said = _run(url, script("program", f"0,{_limits(limits)},"), given, limits)
     if said is None:
-        return Result("timeout", examination.exceeded("timeout", limits)), b""
+        return Result("timeout", examination.exceeded("timeout", limits)), b"", 0.0
+    seconds = float(said.get("execution_time") or 0.0)
     output = str(said.get("stdout") or "").encode("utf-8", "replace")
     if output[:1] != wire.BEGUN:
         raise _FusionError(f"the script did not start (exit status {said.get('return_code')})")
     output = output[1:]
     most = examination.most_output(expected)
     if len(output) > most:
-        return Result("runtime_error", f"more than {most} bytes of output"), output
+        return Result("runtime_error", f"more than {most} bytes of output"), output, seconds
     errors = str(said.get("stderr") or "")
-    return examination.ended(int(said.get("return_code") or 0), errors, limits), output
+    result = examination.ended(int(said.get("return_code") or 0), errors, limits)
+    return result, output, seconds
 
 
 def _limits(limits: Limits) -> str:
@@ -109,6 +121,7 @@ def script(role: str, limits: str) -> str:
 
 def _run(url: str, code: str, stdin: str, limits: Limits) -> dict[str, Any] | None:
     """The result of the run, or None if it took too long."""
+    stopping.check()
     seconds = math.ceil(limits.wall_seconds)
     answer = _post(
         url,

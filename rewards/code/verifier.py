@@ -6,27 +6,33 @@ in the program's reach can make a test pass but the right answer.
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from rewards import stopping
 from rewards.code import cases, examination, fusion, sandbox, truth
 from rewards.code.answer import programs_of
 from rewards.code.examination import Result
 from rewards.code.sandbox import Limits
 from rewards.verdict import Verdict
 
-_OPTIONS = {"seconds", "memory_mb", "sandbox", "max_chars"}
+_OPTIONS = {"seconds", "total_seconds", "memory_mb", "sandbox", "max_chars"}
 _SANDBOXES = ("auto", "bubblewrap", "rlimits", "fusion")
 _FEEDBACK_CHARS = 2000
+_TOTAL_SECONDS = 240.0
+_SECONDS_BETWEEN_LOOKS = 0.1
 
 
 class CodeVerifier:
     """Judges programs. One instance serves a process; it is safe to use from several threads.
 
-    Options of a call: seconds (10; for stdio, of each case), memory_mb (1024), sandbox ("auto",
-    "bubblewrap", "rlimits", "fusion"), max_chars (1,000,000). Further keys are a ValueError.
+    Options of a call: seconds (10, of processor time; for stdio, of each case), total_seconds (240,
+    on the clock, of all cases of stdio together), memory_mb (1024), sandbox ("auto", "bubblewrap",
+    "rlimits", "fusion"), max_chars (1,000,000). Further keys are a ValueError.
     """
 
     OPTIONS = frozenset(_OPTIONS)
@@ -39,7 +45,7 @@ class CodeVerifier:
         asked = _asked(response, ground_truth, settings)
         if isinstance(asked, Verdict):
             return asked
-        with sandbox.slots():
+        with _slot():
             started = time.monotonic()
             try:
                 result = _examine(*asked, settings)
@@ -54,14 +60,41 @@ class CodeVerifier:
         return Verdict.failed(result.reason, feedback, seconds)
 
     def verify_batch(self, items: Sequence[tuple[str, str, Mapping[str, Any]]]) -> list[Verdict]:
-        """Judge many (response, ground_truth, options), as many at once as there are slots."""
+        """Judge many (response, ground_truth, options), as many at once as there are slots.
+
+        An interrupt ends those that run and begins no other.
+        """
         for _, _, extra in items:
             _Settings(extra)  # a bad option is said before anything runs, not after the others ran
         if len(items) < 2:
             return [self(response, truth_, **extra) for response, truth_, extra in items]
+        stop = stopping.current() or threading.Event()
+
+        def judge(response: str, truth_: str, extra: Mapping[str, Any]) -> Verdict:
+            with stopping.stoppable(stop):
+                return self(response, truth_, **extra)
+
         with ThreadPoolExecutor(min(len(items), sandbox.slot_count())) as pool:
-            futures = [pool.submit(self, r, t, **dict(extra)) for r, t, extra in items]
-            return [future.result() for future in futures]
+            futures = [pool.submit(judge, *item) for item in items]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:
+                stop.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+@contextlib.contextmanager
+def _slot() -> Iterator[None]:
+    """Hold one of the slots. Raises StoppedError if the work is called off while it waits."""
+    slots = sandbox.slots()
+    while not slots.acquire(timeout=_SECONDS_BETWEEN_LOOKS):
+        stopping.check()
+    try:
+        stopping.check()
+        yield
+    finally:
+        slots.release()
 
 
 class _Settings:
@@ -78,6 +111,10 @@ class _Settings:
                 f"seconds={seconds} must be above 0, memory_mb={memory_mb} at least 64"
             )
         self.limits = Limits(seconds, memory_mb)
+        default = max(_TOTAL_SECONDS, self.limits.wall_seconds)
+        self.total_seconds = float(options.get("total_seconds", default))
+        if not 0 < self.total_seconds < float("inf"):
+            raise ValueError(f"total_seconds={self.total_seconds} must be above 0")
         self.max_chars = int(options.get("max_chars", 1_000_000))
         self.sandbox = str(options.get("sandbox", "auto"))
         if self.sandbox not in _SANDBOXES:
@@ -102,11 +139,14 @@ def _asked(response: str, ground_truth: str, settings: _Settings):
 
 def _examine(texts: list[str], wanted: truth.Asserts | truth.Stdio, settings: _Settings) -> Result:
     if settings.sandbox == "fusion":
-        return fusion.examine(texts, wanted, settings.limits)
+        return fusion.examine(texts, wanted, settings.limits, settings.total_seconds)
     place = sandbox.choose(settings.sandbox)
     if isinstance(wanted, truth.Asserts):
         return examination.examine(place, texts, wanted, settings.limits)
-    return cases.judge(
-        wanted,
-        lambda text, size: examination.run_program(place, texts, text, settings.limits, size),
-    )
+
+    def run(text: str, size: int, left: float):
+        begun = time.monotonic()
+        result, output = examination.run_program(place, texts, text, settings.limits, size, left)
+        return result, output, time.monotonic() - begun
+
+    return cases.judge(wanted, run, settings.total_seconds)

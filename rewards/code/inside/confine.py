@@ -22,7 +22,7 @@ def confine(limits: str) -> None:
     if "n" in flags:
         _without_network()
     if "d" in flags:
-        _undumpable()
+        _dumpable(0)
     if "k" in flags:
         _keep_library()
     _limit(resource.RLIMIT_AS, int(memory) << 20)
@@ -62,7 +62,15 @@ def _keep_library() -> None:
             sys.path[at] = f"/proc/self/fd/{os.open(path, os.O_PATH | os.O_DIRECTORY)}"
 
 
-def _undumpable() -> None:
+def openable() -> None:
+    """Let this process open its own descriptors by name: `/dev/stdin`, which programs read.
+
+    The kernel refuses it to a process that became another user.
+    """
+    _dumpable(1)
+
+
+def _dumpable(value: int) -> None:
     import ctypes
 
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, value, 0, 0, 0)

@@ -1,8 +1,9 @@
 """Runs a program that reads standard input and writes standard output.
 
-Standard input begins with the program itself: 12 digits, the length of what follows; then the
-texts of the response, encoded; then the program's input. It is read without a buffer, so that the
-program finds its own input and nothing else.
+The program itself is 12 digits, the length of what follows, and the texts of the response, encoded.
+It stands on a descriptor of its own, so that standard input is the program's input and nothing else
+however often it is opened; or, for a service that has only standard input, before the input there,
+which is read without a buffer.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ COMPILE_ERROR, MEMORY, EXCEPTION = 65, 66, 1
 
 
 def main(arguments: list[str]) -> None:
-    """arguments: the limits."""
-    size = int(_exactly(12))
-    texts = wire.decode(bytes.fromhex(_exactly(size).decode()), None)
+    """arguments: the limits; the program's descriptor, if it is not standard input."""
+    fd = int(arguments[1]) if len(arguments) > 1 else 0
+    size = int(_exactly(fd, 12))
+    texts = wire.decode(bytes.fromhex(_exactly(fd, size).decode()), None)
     os.closerange(3, 256)
     sys.argv[:] = ["program.py"]
     builtins.exit = builtins.quit = sys.exit  # type: ignore[attr-defined]  # as `site` has them
     confine.confine(arguments[0])
+    confine.openable()
     os.write(1, wire.BEGUN)
     try:
         code = choose.choose(texts, "", "", [])
@@ -41,10 +44,10 @@ def main(arguments: list[str]) -> None:
         _end(EXCEPTION, f"{choose.where(err)}: {choose.message(err)}")
 
 
-def _exactly(size: int) -> bytes:
+def _exactly(fd: int, size: int) -> bytes:
     parts = b""
     while len(parts) < size:
-        part = os.read(0, size - len(parts))
+        part = os.read(fd, size - len(parts))
         if not part:
             raise EOFError("the program is not there")
         parts += part
