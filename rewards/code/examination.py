@@ -52,9 +52,10 @@ def task_of(texts: list[str], truth: Asserts) -> bytes:
         "texts": texts,
         "prompt": truth.prompt,
         "entry_point": truth.entry_point,
-        "wanted": list(truth.names),
-        "names": list(truth.names),
-        "modules": list(truth.modules),
+        "wanted": list(truth.taken.answer),
+        "names": list(truth.taken.answer),
+        "modules": list(truth.taken.modules),
+        "helpers": [list(pair) for pair in truth.taken.helpers],
         "trusted": list(truth.trusted),
         "tests": list(truth.tests),
     }

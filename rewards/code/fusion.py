@@ -27,7 +27,10 @@ _TRIES = 3
 _SECONDS_BETWEEN_TRIES = 1.0
 #: The service queues a script behind others; its limits on the script are its own to keep.
 _QUEUE_SECONDS = 600.0
-_MODULES = ("known", "wire", "link", "confine", "choose", "guest", "examiner", "program", "remote")
+_MODULES = (
+    *("known", "wire", "link", "confine", "faults", "choose", "proxy", "objects"),
+    *("guest", "examiner", "program", "remote"),
+)
 _BOOT = """
 import sys
 package = type(sys)("inside")

@@ -3,21 +3,27 @@
 A JSON object of one of three kinds: `humaneval` (prompt, test, entry_point), `asserts` (tests,
 setup, entry_point), `stdio` (cases of input and output). Tests are trusted, so they are parsed
 here, once for each ground truth: every `assert` becomes a call that can say what was compared, and
-the names that the tests take from the answer are found.
+the names that the tests take from the answer are found (`syntax.py`).
 """
 
 from __future__ import annotations
 
 import ast
-import builtins
-import functools
+import hashlib
 import json
-import sys
-from collections.abc import Iterator, Mapping
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rewards.code import syntax
+from rewards.code.syntax import Taken
+
 _SHOWN = 300
+#: Characters of ground truths that are kept parsed.
+_KEPT_CHARS = 16_000_000
 
 
 class GroundTruthError(ValueError):
@@ -29,16 +35,14 @@ class Asserts:
     """Tests that call the answer's functions.
 
     prompt: text that the answer may continue, empty if none. trusted: sources run before the
-    tests, from the ground truth alone. names: what the tests take from the answer. modules: those
-    of the standard library that the tests use without importing them. tests: (source, how to show
-    it) in order.
+    tests, from the ground truth alone. taken: where the tests' names come from. tests: (source, how
+    to show it) in order.
     """
 
     prompt: str
     entry_point: str
     trusted: tuple[str, ...]
-    names: tuple[str, ...]
-    modules: tuple[str, ...]
+    taken: Taken
     tests: tuple[tuple[str, str], ...]
 
 
@@ -49,9 +53,57 @@ class Stdio:
     cases: tuple[tuple[str, str], ...]
 
 
-@functools.lru_cache(maxsize=2048)
+class _Kept:
+    """The truths read last, while their texts together have fewer than _KEPT_CHARS characters."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: OrderedDict[bytes, tuple[int, Asserts | Stdio]] = OrderedDict()
+        self._chars = 0
+
+    def get(self, key: bytes) -> Asserts | Stdio | None:
+        with self._lock:
+            if key not in self._found:
+                return None
+            self._found.move_to_end(key)
+            return self._found[key][1]
+
+    def put(self, key: bytes, chars: int, truth: Asserts | Stdio) -> None:
+        with self._lock:
+            if key in self._found:
+                return
+            self._found[key] = chars, truth
+            self._chars += chars
+            while self._chars > _KEPT_CHARS:
+                self._chars -= self._found.popitem(last=False)[1][0]
+
+    def chars(self) -> int:
+        return self._chars
+
+
+_kept = _Kept()
+
+
+def _forget() -> None:
+    """A thread that held the lock is not in a forked process, and would never give it back."""
+    global _kept
+    _kept = _Kept()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
 def read(ground_truth: str) -> Asserts | Stdio:
     """The ground truth of this text. Raises GroundTruthError."""
+    key = hashlib.blake2b(ground_truth.encode("utf-8", "surrogatepass"), digest_size=32).digest()
+    truth = _kept.get(key)
+    if truth is None:
+        truth = _read(ground_truth)
+        _kept.put(key, len(ground_truth), truth)
+    return truth
+
+
+def _read(ground_truth: str) -> Asserts | Stdio:
     try:
         data = json.loads(ground_truth)
     except (ValueError, RecursionError) as err:
@@ -77,37 +129,55 @@ def _text(data: Mapping[str, Any], key: str, default: str | None = None) -> str:
 def _humaneval(data: Mapping[str, Any]) -> Asserts:
     prompt, entry = _text(data, "prompt"), _text(data, "entry_point")
     test = _parse(_text(data, "test"), "test")
-    if "check" not in _bound(test):
+    if "check" not in syntax.bound(test):
         raise GroundTruthError("'test' defines no function check(candidate)")
     if not entry.isidentifier():
         raise GroundTruthError(f"entry_point {entry!r} is not a name")
     call = ast.parse(f"check({entry})")
-    _require_sound(ast.Module([*test.body, *call.body], []), entry)
-    wanted = _free(test)
+    whole = ast.Module([*test.body, *call.body], [])
+    _require_sound(whole, entry)
+    wanted = syntax.free(test)
     helpers = _helpers(prompt, entry, wanted)
-    source = f"{_explained(test)}\n{ast.unparse(call)}\n"
-    names, modules = _split(test, wanted | {entry})
-    return Asserts(prompt, entry, helpers, names, modules, ((source, f"check({entry})"),))
+    source = f"{syntax.explained(test)}\n{ast.unparse(call)}\n"
+    taken = _taken(whole, wanted | {entry}, entry)
+    return Asserts(prompt, entry, helpers, taken, ((source, f"check({entry})"),))
 
 
 def _asserts(data: Mapping[str, Any]) -> Asserts:
     tests, setup = data.get("tests"), _text(data, "setup", "")
     if not isinstance(tests, list) or not tests or not all(isinstance(t, str) for t in tests):
         raise GroundTruthError("'tests' must be a list of at least one statement")
+    before = _parse(setup, "setup")
     trees = [_parse(text, f"tests[{place}]") for place, text in enumerate(tests)]
-    whole = ast.Module([*_parse(setup, "setup").body, *(n for t in trees for n in t.body)], [])
-    names, modules = _split(whole, _free(whole))
-    entry = _text(data, "entry_point", "") or ("" if names else _called_first(whole))
-    if entry and entry not in names:
+    whole = ast.Module([*before.body, *(n for t in trees for n in t.body)], [])
+    wanted = syntax.free(whole)
+    entry = _text(data, "entry_point", "")
+    if not _taken(whole, wanted, entry).answer:
+        entry = entry or syntax.called_first(whole)
+    if entry and entry not in wanted:
         if entry not in {n.id for n in ast.walk(whole) if isinstance(n, ast.Name)}:
             raise GroundTruthError(f"no test uses entry_point {entry!r}")
-        names = (*names, entry)
-    if not names:
+        wanted = wanted | {entry}
+    taken = _taken(whole, wanted, entry)
+    if not taken.answer:
         raise GroundTruthError("the tests use nothing of the answer's")
     _require_sound(whole, entry)
-    shown = [(_explained(t), text.strip()[:_SHOWN]) for t, text in zip(trees, tests, strict=True)]
-    before = [(_explained(_parse(setup, "setup")), "the setup of the tests")] if setup else []
-    return Asserts("", entry, (), names, modules, (*before, *shown))
+    sources = [syntax.explained(tree) for tree in trees]
+    shown = zip(sources, (text.strip()[:_SHOWN] for text in tests), strict=True)
+    first = [(syntax.explained(before), "the setup of the tests")] if setup else []
+    return Asserts("", entry, (), taken, (*first, *shown))
+
+
+def _taken(tests: ast.Module, wanted: set[str], entry: str) -> Taken:
+    """Raises GroundTruthError for packages that are not there."""
+    found = syntax.taken(tests, wanted, entry)
+    if found.lacking:
+        raise GroundTruthError(_no_package("the tests use", found.lacking[0]))
+    return found
+
+
+def _no_package(what: str, name: str) -> str:
+    return f"{what} {name!r}: the sandbox has Python's standard library and no other package"
 
 
 def _stdio(data: Mapping[str, Any]) -> Stdio:
@@ -124,6 +194,17 @@ def _parse(source: str, what: str) -> ast.Module:
         raise GroundTruthError(f"{what} is not Python: {err}") from None
 
 
+def _require_sound(tests: ast.Module, entry: str) -> None:
+    """Raise GroundTruthError for tests that check nothing, or something else than the answer."""
+    if not syntax.reaches_assert(tests):
+        raise GroundTruthError(
+            "running the tests reaches no assert: a function of theirs has to be called, and "
+            "neither a test runner nor `if __name__ == '__main__'` is there to do it"
+        )
+    if entry and syntax.binds_outside(tests, entry):
+        raise GroundTruthError(f"the setup or the tests define entry_point {entry!r} themselves")
+
+
 def _helpers(prompt: str, entry: str, wanted: set[str]) -> tuple[str, ...]:
     """The prompt itself, if the tests use what it defines beside the function asked for.
 
@@ -134,115 +215,7 @@ def _helpers(prompt: str, entry: str, wanted: set[str]) -> tuple[str, ...]:
             tree = ast.parse(source)
         except SyntaxError:
             continue
-        return (source,) if (_bound(tree) - {entry}) & wanted else ()
+        if lacking := syntax.lacking_imports(tree):
+            raise GroundTruthError(_no_package("the prompt imports", lacking[0]))
+        return (source,) if (syntax.bound(tree) - {entry}) & wanted else ()
     return ()
-
-
-def _bound(tree: ast.AST) -> set[str]:
-    """Every name that the code binds anywhere: assigned, defined, imported, or a parameter."""
-    return {name for node in ast.walk(tree) for name in _binds(node)}
-
-
-def _binds(node: ast.AST) -> set[str]:
-    """The names that this node itself binds."""
-    if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-        return {node.id}
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return {node.name}
-    if isinstance(node, ast.arg):
-        return {node.arg}
-    if isinstance(node, ast.ExceptHandler) and node.name:
-        return {node.name}
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return {(a.asname or a.name).partition(".")[0] for a in node.names}
-    return set()
-
-
-def _require_sound(tests: ast.Module, entry: str) -> None:
-    """Raise GroundTruthError for tests that check nothing, or something else than the answer."""
-    run = _run(tests.body)
-    if not any(isinstance(node, ast.Assert) for node in run):
-        raise GroundTruthError(
-            "running the tests reaches no assert: a function of theirs has to be called, and "
-            "neither a test runner nor `if __name__ == '__main__'` is there to do it"
-        )
-    outermost = list(_outside_functions(tests.body))
-    if entry and any(entry in _binds(node) for node in outermost):
-        raise GroundTruthError(f"the setup or the tests define entry_point {entry!r} themselves")
-
-
-def _run(body: list[ast.stmt]) -> list[ast.AST]:
-    """What may run: outside functions, and in functions and methods that are mentioned there."""
-    functions: dict[str, list[ast.stmt]] = {}
-    for node in (n for statement in body for n in ast.walk(statement)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            functions.setdefault(node.name, []).extend(node.body)
-    found = list(_outside_functions(body))
-    for node in found:  # grows while it is read
-        name = getattr(node, "id", getattr(node, "attr", ""))
-        if isinstance(node, ast.Name | ast.Attribute) and name in functions:
-            found.extend(_outside_functions(functions.pop(name)))
-    return found
-
-
-def _outside_functions(body: list[ast.stmt]) -> Iterator[ast.AST]:
-    """All nodes but those in functions, in classes and behind a look at `__name__`."""
-    for statement in body:
-        open_: list[ast.AST] = [statement]
-        while open_:
-            node = open_.pop()
-            yield node
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                open_.extend(node.decorator_list)
-            elif isinstance(node, ast.If) and "__name__" in _names(node.test):
-                open_.extend(node.orelse)
-            else:
-                open_.extend(ast.iter_child_nodes(node))
-
-
-def _names(tree: ast.AST) -> set[str]:
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-
-
-def _free(tree: ast.AST) -> set[str]:
-    """Names that the code uses and neither binds nor has from Python itself."""
-    return _names(tree) - _bound(tree) - set(dir(builtins))
-
-
-def _called_first(tree: ast.AST) -> str:
-    """The function that an `assert` calls, for a task whose function is named like a built-in."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assert):
-            calls = [n.func for n in ast.walk(node.test) if isinstance(n, ast.Call)]
-            names = [f.id for f in calls if isinstance(f, ast.Name)]
-            if names:
-                return names[0]
-    return ""
-
-
-def _split(tree: ast.AST, free: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(names from the answer, modules): `math` in `math.isclose` is not the answer's to define."""
-    owners = {
-        node.value.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
-    }
-    modules = {name for name in free & owners if name in sys.stdlib_module_names}
-    return tuple(sorted(free - modules)), tuple(sorted(modules))
-
-
-def _explained(tree: ast.Module) -> str:
-    return ast.unparse(ast.fix_missing_locations(_Explain().visit(tree)))
-
-
-class _Explain(ast.NodeTransformer):
-    """`assert a == b` → `__verl_pi_equal__(a, b, text)`, `assert a` → `__verl_pi_holds__(…)`."""
-
-    def visit_Assert(self, node: ast.Assert) -> ast.AST:
-        shown = ast.Constant(ast.unparse(ast.Assert(node.test))[:_SHOWN])
-        test = node.test
-        if isinstance(test, ast.Compare) and [type(op) for op in test.ops] == [ast.Eq]:
-            name, arguments = "__verl_pi_equal__", [test.left, test.comparators[0], shown]
-        else:
-            name, arguments = "__verl_pi_holds__", [test, shown]
-        return ast.Expr(ast.Call(ast.Name(name, ast.Load()), arguments, []))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
+from .faults import NAME
 
 _ONLY_AST = 0x400
-NAME = "<answer>"
 
 
 class NoProgramError(Exception):
@@ -138,27 +137,3 @@ def _continuations(prompt: str, text: str) -> list[str]:
     head = prompt if prompt.endswith("\n") else prompt + "\n"
     indented = "".join("    " + line for line in text.splitlines(keepends=True))
     return [prompt + text, head + text, head + indented]
-
-
-def names_of(err: BaseException) -> list[str]:
-    """The built-in classes of an exception, the nearest first."""
-    return [k.__name__ for k in type(err).__mro__ if getattr(builtins, k.__name__, None) is k]
-
-
-def where(err: BaseException) -> str:
-    """`line 3, in f: `, the innermost line of the program itself; empty if there is none."""
-    place, trace = "", err.__traceback__
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        if code.co_filename == NAME:
-            place = f"line {trace.tb_lineno}, in {code.co_name}: "
-        trace = trace.tb_next
-    return f"{place}{type(err).__name__}"[:200]
-
-
-def message(err: BaseException) -> str:
-    """What the exception says, whatever its `__str__` does."""
-    try:
-        return str(err)[:1000]
-    except BaseException as second:
-        return f"<{type(second).__name__} in its __str__>"

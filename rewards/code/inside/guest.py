@@ -10,28 +10,12 @@ import builtins
 import os
 import sys
 
-from . import choose, confine, link, wire
+from . import choose, confine, faults, link, proxy, wire
 
 _MODULE = type(sys)
 
 
-class Callback:
-    """A function of the tests, as the program sees it."""
-
-    def __init__(self, ref: wire.Ref, ask) -> None:
-        self._ref, self._ask = ref, ask
-
-    def __call__(self, *args, **kwargs):
-        answer = self._ask("call", self, args, kwargs)
-        if answer[0] != "ok":
-            raise RuntimeError(answer[-1])
-        return answer[1]
-
-    def their_reference(self) -> wire.Ref:
-        return self._ref
-
-
-class Guest:
+class Guest(proxy.Desk):
     """The program's names and what may be done with them."""
 
     def __init__(self, fd: int) -> None:
@@ -39,23 +23,31 @@ class Guest:
         module = sys.modules["answer"] = _MODULE("answer")
         self._names = module.__dict__
         self._names["__builtins__"] = builtins
-        self._link = link.Link(fd, b"g", self._handle, self._adopt)
+        self._link = link.Link(fd, wire.GUEST, self._handle, self._adopt)
 
-    def serve(self) -> None:
+    def run(self) -> None:
+        """Answer until the examiner is gone."""
         self._link.serve()
 
-    def _adopt(self, ref: wire.Ref) -> Callback:
-        return Callback(ref, self._link.ask)
+    def _adopt(self, ref: wire.Ref):
+        thing = Theirs(ref, self._use)
+        return thing if ref.plain is None else proxy.valued(ref.plain, thing)
+
+    def _use(self, what: str, *arguments):
+        answer = self._link.ask(what, *arguments)
+        if answer[0] == "ok":
+            return answer[1:]
+        raise faults.rebuilt(answer, self._names) or RuntimeError("not an answer")
 
     def _handle(self, what: str, arguments):
         try:
-            return ("ok", *getattr(self, f"do_{what}")(*arguments))
+            return ("ok", *self.serve(what, arguments))
         except (link.ClosedError, wire.WireError):
             raise
         except choose.NoProgramError as err:
-            return ("error", ["SyntaxError"], "", str(err))
+            return ("error", ["SyntaxError"], "", str(err), None)
         except BaseException as err:
-            return ("error", choose.names_of(err), choose.where(err), choose.message(err))
+            return faults.message_of(err, self._names)
 
     def do_load(self, texts, prompt, entry_point, wanted):
         code = choose.choose(texts, prompt, entry_point, wanted)
@@ -63,59 +55,46 @@ class Guest:
         return (None,)
 
     def do_name(self, name):
-        """Found: 1 and the value, 2 and the name of a module, 0 if there is none."""
+        """Found: 1 and the value; 2 and the name of a module; 3 and the lineage of an exception
+        class; 0 if there is none."""
         if name not in self._names:
             return 0, None
         value = self._names[name]
-        return (2, value.__name__) if type(value) is _MODULE else (1, value)
-
-    def do_call(self, function, args, kwargs):
-        before = _containers(args)
-        result = function(*args, **kwargs)
-        changed = {at: args[at] for at, text in before.items() if repr(args[at]) != text}
-        return result, changed
-
-    def do_attr(self, thing, name):
-        return (getattr(thing, name),)
-
-    def do_setattr(self, thing, name, value):
-        setattr(thing, name, value)
-        return (None,)
-
-    def do_item(self, thing, key):
-        return (thing[key],)
-
-    def do_iter(self, thing):
-        return (Steps(iter(thing)),)
-
-    def do_next(self, thing):
-        for value in thing.iterator if type(thing) is Steps else thing:
-            return True, value
-        return False, None
-
-    def do_len(self, thing):
-        return (len(thing),)
-
-    def do_bool(self, thing):
-        return (bool(thing),)
-
-    def do_str(self, thing):
-        return (str(thing),)
-
-    def do_repr(self, thing):
-        return (repr(thing),)
+        if type(value) is _MODULE:
+            return 2, value.__name__
+        if _is_exception(value) and value.__name__ == name:
+            return 3, faults.lineage(value, self._names)
+        return 1, value
 
 
-class Steps:
-    """An iterator that stays here; never plain data, whatever it iterates over."""
+class Theirs(proxy.Proxy):
+    """Something of the tests', as the program sees it."""
 
-    def __init__(self, iterator) -> None:
-        self.iterator = iterator
+    __slots__ = ()
+
+    def __contains__(self, value):
+        return proxy.do(self, "contains", value)[0]
+
+    def __hash__(self):
+        return proxy.Proxy.__hash__(self)
 
 
-def _containers(args) -> dict[int, str]:
-    """Arguments a function may change in place, as they are before the call."""
-    return {at: repr(a) for at, a in enumerate(args) if type(a) in (list, dict, set)}
+def _operator(name: str, swapped: bool):
+    def compute(self, *others):
+        operands = (*others, self) if swapped else (self, *others)
+        return proxy.operate(self, name, *operands)
+
+    return compute
+
+
+for _name in (*proxy.COMPARISONS, *proxy.ARITHMETIC, *proxy.CONVERSIONS):
+    setattr(Theirs, f"__{_name}__", _operator(_name, False))
+for _name in proxy.ARITHMETIC:
+    setattr(Theirs, f"__r{_name}__", _operator(_name, True))
+
+
+def _is_exception(value) -> bool:
+    return isinstance(value, type) and issubclass(value, Exception)
 
 
 def serve(fd: int, limits: str) -> None:
@@ -129,7 +108,7 @@ def serve(fd: int, limits: str) -> None:
     guest = Guest(fd)
     confine.confine(limits)
     os.write(fd, wire.BEGUN)
-    guest.serve()
+    guest.run()
     os._exit(0)
 
 

@@ -7,22 +7,44 @@ from __future__ import annotations
 
 import sys
 
+
+def _clock(value) -> tuple[int, int, int, int]:
+    return value.hour, value.minute, value.second, value.microsecond
+
+
+def _zone(value):
+    """Its time zone; one of a class of the program's own as the offset that it has then."""
+    zone = value.tzinfo
+    if zone is None or name_of(type(zone)) is not None:
+        return zone
+    offset = value.utcoffset()
+    return None if offset is None else sys.modules["datetime"].timezone(offset)
+
+
 # name: (module, how to take one apart, how to make one from the parts)
 _TYPES = {
     "range": ("builtins", lambda v: (v.start, v.stop, v.step), lambda t, p: t(*p)),
     "bytearray": ("builtins", bytes, lambda t, p: t(p)),
-    "deque": ("collections", list, lambda t, p: t(p)),
+    "deque": ("collections", lambda v: (list(v), v.maxlen), lambda t, p: t(p[0], p[1])),
     "Counter": ("collections", dict, lambda t, p: t(p)),
     "OrderedDict": ("collections", lambda v: list(v.items()), lambda t, p: t(p)),
     "Fraction": ("fractions", lambda v: (v.numerator, v.denominator), lambda t, p: t(*p)),
     "Decimal": ("decimal", str, lambda t, p: t(p)),
     "array": ("array", lambda v: (v.typecode, v.tolist()), lambda t, p: t(p[0], p[1])),
     "date": ("datetime", lambda v: (v.year, v.month, v.day), lambda t, p: t(*p)),
+    "time": (
+        "datetime",
+        lambda v: (*_clock(v), _zone(v), v.fold),
+        lambda t, p: t(*p[:5], fold=p[5]),
+    ),
     "datetime": (
         "datetime",
-        lambda v: (v.year, v.month, v.day, v.hour, v.minute, v.second, v.microsecond),
-        lambda t, p: t(*p),
+        lambda v: (v.year, v.month, v.day, *_clock(v), _zone(v), v.fold),
+        lambda t, p: t(*p[:8], fold=p[8]),
     ),
+    "timezone": ("datetime", lambda v: (v.utcoffset(None), v.tzname(None)), lambda t, p: t(*p)),
+    "ZoneInfo": ("zoneinfo", lambda v: v.key, lambda t, p: t(p)),
+    "UUID": ("uuid", lambda v: v.int, lambda t, p: t(int=p)),
     "timedelta": ("datetime", lambda v: (v.days, v.seconds, v.microseconds), lambda t, p: t(*p)),
 }
 # By the base's own methods: a subclass may have overridden them.

@@ -3,8 +3,7 @@
 Both ends are alike. While one waits for an answer it serves the requests of the other, so a
 function that the tests pass to the program can be called by it.
 
-A message is (kind, …): requests ("ask", what, …), answers ("ok", value, …) or
-("error", names of the exception's built-in classes, where, what it said).
+A message is (kind, …): requests ("ask", what, …), answers ("ok", value, …) or those of `faults`.
 """
 
 from __future__ import annotations
@@ -19,7 +18,10 @@ class ClosedError(Exception):
 
 
 class Link:
-    """fd: a stream socket. owner: this end's letter. handle(what, arguments): serves a request."""
+    """fd: a stream socket. owner: this end's letter. handle(what, arguments): serves a request.
+
+    adopt(ref): makes the stand-in for an object of the other end; asked once for each.
+    """
 
     def __init__(self, fd: int, owner: bytes, handle, adopt) -> None:
         self._fd = fd
@@ -27,6 +29,8 @@ class Link:
         self._handle = handle
         self._adopt = adopt
         self._kept: list = []
+        self._numbers: dict[int, int] = {}  # by id: what is kept stays alive
+        self._adopted: dict[int, object] = {}
 
     def ask(self, what: str, *arguments):
         """Send a request; returns the answer's message, ("ok", …) or ("error", …)."""
@@ -35,7 +39,7 @@ class Link:
 
     def has_sent(self, value) -> bool:
         """Whether the other end was given a reference to this very object."""
-        return any(value is kept for kept in self._kept)
+        return id(value) in self._numbers
 
     def serve(self) -> None:
         """Answer requests until the other end is gone."""
@@ -53,7 +57,7 @@ class Link:
                 answer = self._handle(message[1], message[2:])
                 data = self._encode(answer)
             except (wire.WireError, RecursionError) as err:
-                data = self._encode(("error", ["ValueError"], "", f"not sent: {err}"))
+                data = self._encode(("error", ["ValueError"], "", f"not sent: {err}", None))
             self._write(data)
 
     def _send(self, message) -> None:
@@ -99,12 +103,16 @@ class Link:
         theirs = getattr(type(value), "their_reference", None)
         if theirs is not None:
             return theirs(value)
-        self._kept.append(value)
-        return wire.Ref(self._owner, len(self._kept) - 1, type(value).__name__[:80])
+        number = self._numbers.setdefault(id(value), len(self._kept))
+        if number == len(self._kept):
+            self._kept.append(value)
+        return wire.Ref(self._owner, number, type(value).__name__[:80])
 
     def _resolve(self, ref: wire.Ref):
         if ref.owner != self._owner:
-            return self._adopt(ref)
+            if ref.number not in self._adopted:
+                self._adopted[ref.number] = self._adopt(ref)
+            return self._adopted[ref.number]
         if ref.number >= len(self._kept):
             raise wire.WireError("an unknown reference")
         return self._kept[ref.number]

@@ -12,7 +12,7 @@ import builtins
 import os
 import sys
 
-from . import choose, confine, wire
+from . import choose, confine, faults, wire
 
 #: Exit codes for what happened before or instead of the program's own end.
 COMPILE_ERROR, MEMORY, EXCEPTION = 65, 66, 1
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> None:
     except MemoryError:
         _end(MEMORY, "MemoryError")
     except Exception as err:
-        _end(EXCEPTION, f"{choose.where(err)}: {choose.message(err)}")
+        _end(EXCEPTION, f"{faults.where(err)}: {faults.message(err)}")
 
 
 def _exactly(fd: int, size: int) -> bytes:

@@ -3,7 +3,8 @@
 None, bool, int of any size, float, complex, str, bytes, list, tuple, dict, set, frozenset and the
 few value types in `known` arrive as exactly these types, whatever class they had: an object with
 an `__eq__` of its own cannot be sent. Everything else becomes a reference, a number that only its
-owner can resolve.
+owner can resolve. An instance of a class of the program's (or the tests') that derives from a plain
+type becomes a reference too, with its value if that cannot change.
 """
 
 from __future__ import annotations
@@ -20,11 +21,16 @@ MAX_FRAME = 32 * 1024 * 1024
 MAX_DEPTH = 300
 #: What each role says first, before it touches anything of the answer's: "the sandbox has begun".
 BEGUN = b"\x06"
+#: The letters of the two ends.
+GUEST, EXAMINER = b"g", b"e"
+#: The modules in which program and tests define their classes.
+OWN_MODULES = ("answer", "tests")
 
 _SINGLE = {b"N": None, b"T": True, b"F": False}
 _MANY = {list: b"l", tuple: b"t", set: b"s", frozenset: b"z"}
 _MAKE = {b"l": list, b"t": tuple, b"s": set, b"z": frozenset}
-_BASES = (int, float, complex, str, bytes, tuple, list, dict, set, frozenset)
+_VALUES = (int, float, complex, str, bytes, tuple, frozenset)
+_BASES = (*_VALUES, list, dict, set)
 
 
 class WireError(ValueError):
@@ -32,12 +38,17 @@ class WireError(ValueError):
 
 
 class Ref:
-    """A thing that stays where it is. owner: b"g" in the guest, b"e" in the examiner."""
+    """A thing that stays where it is. owner: GUEST or EXAMINER. kind: its class's name.
 
-    __slots__ = ("kind", "number", "owner")
+    base: the name of the plain type that its class derives from, or empty. plain: its value, if it
+    came along.
+    """
 
-    def __init__(self, owner: bytes, number: int, kind: str) -> None:
+    __slots__ = ("base", "kind", "number", "owner", "plain")
+
+    def __init__(self, owner: bytes, number: int, kind: str, base: str = "", plain=None) -> None:
         self.owner, self.number, self.kind = owner, number, kind
+        self.base, self.plain = base, plain
 
 
 def encode(value, refer) -> bytes:
@@ -101,13 +112,20 @@ def _put_other(value, out: list[bytes], refer, depth: int) -> None:
         _text(b"k", name.encode(), out)
         _put(known.parts_of(name, value), out, refer, depth + 1)
         return
-    for base in _BASES:
-        if issubclass(kind, base):
-            _put(known.plain(base, value), out, refer, depth)
-            return
+    base = None if hasattr(kind, "their_reference") else _base_of(kind)
+    if base is not None and (refer is None or kind.__module__ not in OWN_MODULES):
+        _put(known.plain(base, value), out, refer, depth)
+        return
     ref = refer(value)
-    out.append(b"r" + ref.owner + _size(ref.number))
-    _put(ref.kind, out, refer, depth + 1)
+    out.append((b"v" if base in _VALUES else b"r") + ref.owner + _size(ref.number))
+    _put((ref.kind, base.__name__ if base else ""), out, refer, depth + 1)
+    if base in _VALUES:
+        _put(known.plain(base, value), out, refer, depth + 1)
+
+
+def _base_of(kind: type) -> type | None:
+    """The plain type that the class derives from."""
+    return next((base for base in _BASES if issubclass(kind, base)), None)
 
 
 def _text(tag: bytes, raw: bytes, out: list[bytes]) -> None:
@@ -122,10 +140,8 @@ def _take(data: bytes, at: int, resolve, depth: int):
     at += 1
     if tag in _SINGLE:
         return _SINGLE[tag], at
-    if tag == b"r":
-        number = int.from_bytes(data[at + 1 : at + 5], "little")
-        kind, end = _take(data, at + 5, resolve, depth + 1)
-        return resolve(Ref(data[at : at + 1], number, str(kind))), end
+    if tag in (b"r", b"v"):
+        return _take_reference(tag, data, at, resolve, depth)
     size = int.from_bytes(data[at : at + 4], "little")
     at += 4
     if size > len(data) - at:
@@ -139,6 +155,19 @@ def _take(data: bytes, at: int, resolve, depth: int):
     if tag == b"d":
         return _take_dict(data, at, size, resolve, depth)
     return _take_text(tag, data, at, at + size, resolve, depth)
+
+
+def _take_reference(tag: bytes, data: bytes, at: int, resolve, depth: int):
+    number = int.from_bytes(data[at + 1 : at + 5], "little")
+    named, end = _take(data, at + 5, resolve, depth + 1)
+    if type(named) is not tuple or len(named) != 2:
+        raise WireError("a reference without its kind")
+    plain = None
+    if tag == b"v":
+        plain, end = _take(data, end, resolve, depth + 1)
+        if type(plain) not in _VALUES:
+            raise WireError("a value of no plain type")
+    return resolve(Ref(data[at : at + 1], number, str(named[0]), str(named[1]), plain)), end
 
 
 def _take_dict(data: bytes, at: int, size: int, resolve, depth: int):

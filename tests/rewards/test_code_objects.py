@@ -1,0 +1,370 @@
+"""The verifier `code`: what crosses between tests and program, and what may not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import rewards
+
+
+def _asserts(*tests: str, **more: str) -> str:
+    return json.dumps({"kind": "asserts", "tests": list(tests), **more})
+
+
+def _all_hold(cases: dict[str, tuple[str, str]]) -> None:
+    """name → (tests, answer): judged as one batch, each must pass."""
+    items = [("code", answer, _asserts(tests), {}) for tests, answer in cases.values()]
+    verdicts = dict(zip(cases, rewards.verify_batch(items), strict=True))
+    assert {name: v.feedback for name, v in verdicts.items() if not v.passed} == {}
+
+
+def _none_holds(cases: dict[str, tuple[str, str]], reasons: tuple[str, ...]) -> None:
+    items = [("code", answer, _asserts(tests), {}) for tests, answer in cases.values()]
+    verdicts = dict(zip(cases, rewards.verify_batch(items), strict=True))
+    assert {n: (v.reason, v.feedback) for n, v in verdicts.items() if v.reason not in reasons} == {}
+
+
+#: Values of the standard library arrive whole, or the tests below could not see the difference.
+VALUES = {
+    "aware_datetime": (
+        "from datetime import *\n"
+        "assert now() == datetime(2024, 1, 1, 12, tzinfo=timezone.utc)\n"
+        "assert now().tzinfo is not None and now().isoformat() == '2024-01-01T12:00:00+00:00'",
+        "from datetime import *\n"
+        "def now(): return datetime(2024, 1, 1, 14, tzinfo=timezone.utc) - timedelta(hours=2)",
+    ),
+    "own_time_zone": (
+        "from datetime import *\nassert now() == datetime(2024, 1, 1, 12, tzinfo=timezone.utc)",
+        "from datetime import *\nclass Z(tzinfo):\n"
+        " def utcoffset(s, d): return timedelta(hours=2)\n"
+        " def dst(s, d): return timedelta(0)\n"
+        "def now(): return datetime(2024, 1, 1, 14, tzinfo=Z())",
+    ),
+    "time": (
+        "from datetime import time\nassert noon() == time(12, 0, 1)",
+        "from datetime import time\ndef noon(): return time(12, 0, 1)",
+    ),
+    "deque_with_maxlen": (
+        "from collections import deque\nd = last(3)\nd.append(9)\n"
+        "assert d.maxlen == 3 and d == deque([1, 2, 9])",
+        "from collections import deque\ndef last(n): return deque(range(3), maxlen=n)",
+    ),
+    "uuid": (
+        "import uuid\nassert parsed('0' * 31 + '1') == uuid.UUID(int=1)",
+        "import uuid\ndef parsed(s): return uuid.UUID(s)",
+    ),
+}
+
+#: Objects of the program's classes, as tests of classes use them.
+_VECTOR = (
+    "class Vector:\n"
+    " def __init__(s, x, y): s.x, s.y = x, y\n"
+    " def __eq__(s, o): return isinstance(o, Vector) and (s.x, s.y) == (o.x, o.y)\n"
+    " def __hash__(s): return hash((s.x, s.y))\n"
+    " def __add__(s, o): return Vector(s.x + o.x, s.y + o.y)\n"
+    " def __mul__(s, k): return Vector(s.x * k, s.y * k)\n"
+    " __rmul__ = __mul__\n"
+    " def __abs__(s): return (s.x ** 2 + s.y ** 2) ** .5\n"
+    " def __neg__(s): return Vector(-s.x, -s.y)\n"
+    " def __lt__(s, o): return abs(s) < abs(o)\n"
+    " def __iter__(s): return iter((s.x, s.y))\n"
+    " def __str__(s): return f'({s.x}, {s.y})'\n"
+)
+OBJECTS = {
+    "operators": (
+        "a, b = Vector(1, 2), Vector(3, 4)\nassert a + b == Vector(4, 6)\nassert a != b\n"
+        "assert not a == b\nassert a < b and sorted([b, a])[0] == a\nassert abs(b) == 5\n"
+        "assert a * 3 == Vector(3, 6) and 3 * a == a * 3 and -a == Vector(-1, -2)\n"
+        "assert str(a) == '(1, 2)' and f'{a}' == '(1, 2)' and list(a) == [1, 2]\n"
+        "assert len({a, Vector(1, 2), b}) == 2 and {a: 7}[Vector(1, 2)] == 7",
+        _VECTOR,
+    ),
+    "identity": (
+        "assert Single() is Single()\nn = Node(1)\nn.next = Node(2)\n"
+        "assert n.next is n.next and n.next is not n and n.itself() is n",
+        "class Single:\n one = None\n def __new__(c):\n  c.one = c.one or object.__new__(c)\n"
+        "  return c.one\n"
+        "class Node:\n def __init__(s, v): s.v, s.next = v, None\n def itself(s): return s",
+    ),
+    "copies": (
+        "xs = [3, 1]\nassert same(xs) is xs\nassert fresh(xs) is not xs and fresh(xs) == xs\n"
+        "assert turned(xs) is xs and xs == [1, 3]",
+        "def same(x): return x\ndef fresh(x): return list(x)\n"
+        "def turned(x):\n x.reverse()\n return x",
+    ),
+    "container": (
+        "t = Table()\nt['a'] = 1\nt['b'] = 2\ndel t['a']\nassert len(t) == 1 and t['b'] == 2\n"
+        "assert 'b' in t and 'a' not in t and [*reversed(t)] == ['b']\n"
+        "try:\n t['a']\n assert False\nexcept KeyError as e:\n assert e.args == ('a',)",
+        "class Table:\n def __init__(s): s.d = {}\n def __setitem__(s, k, v): s.d[k] = v\n"
+        " def __getitem__(s, k): return s.d[k]\n def __delitem__(s, k): del s.d[k]\n"
+        " def __len__(s): return len(s.d)\n def __contains__(s, k): return k in s.d\n"
+        " def __reversed__(s): return reversed(s.d)",
+    ),
+    "context": (
+        "r = Resource()\nwith r as got:\n assert got is r and r.open\nassert not r.open",
+        "class Resource:\n open = False\n def __enter__(s):\n  s.open = True\n  return s\n"
+        " def __exit__(s, *e): s.open = False",
+    ),
+    "own_exceptions": (
+        "a = Account(5)\ntry:\n a.withdraw(9)\n assert False\nexcept Overdrawn as e:\n"
+        " assert e.missing == 4 and str(e) == 'too much' and isinstance(e, ValueError)\n"
+        "try:\n a.withdraw(-1)\n assert False\nexcept BankError as e:\n"
+        " assert type(e) is not Overdrawn",
+        "class BankError(Exception): pass\n"
+        "class Overdrawn(BankError, ValueError):\n"
+        " def __init__(s, missing):\n  super().__init__('too much')\n  s.missing = missing\n"
+        "class Account:\n def __init__(s, n): s.n = n\n"
+        " def withdraw(s, n):\n  if n < 0: raise BankError\n"
+        "  if n > s.n: raise Overdrawn(n - s.n)",
+    ),
+    "instances": (
+        "assert isinstance(make(), Shape) and isinstance(make(), Circle)\n"
+        "assert not isinstance(make(), Square) and not isinstance(3, Shape)",
+        "class Shape: pass\nclass Circle(Shape): pass\nclass Square(Shape): pass\n"
+        "def make(): return Circle()",
+    ),
+    "derived_containers": (
+        "s = Stack()\ns.push(1)\ns.push(2)\nassert s == [1, 2] and s.peek() == 2 and len(s) == 2\n"
+        "assert isinstance(s, list) and s.pop() == 2 and s[0] == 1 and s == [1] and [1] == s\n"
+        "c = Cache(1)\nc.put('a', 1)\nc.put('b', 2)\nassert c == {'b': 2} and 'a' not in c",
+        "from collections import OrderedDict\n"
+        "class Stack(list):\n def push(s, x): s.append(x)\n def peek(s): return s[-1]\n"
+        "class Cache(OrderedDict):\n def __init__(s, n):\n  super().__init__()\n  s.n = n\n"
+        " def put(s, k, v):\n  s[k] = v\n  if len(s) > s.n: s.popitem(last=False)",
+    ),
+    "derived_values": (
+        "p = middle((0, 0), (2, 4))\nassert p == (1, 2) and p.x == 1 and p.y == 2 and hash(p)\n"
+        "assert [p] == [(1, 2)] and {p} == {(1, 2)} and p._replace(x=5) == (5, 2)\n"
+        "assert Color.RED == 1 and Color.RED.name == 'RED' and paint(Color.RED) is True\n"
+        "assert isinstance(p, tuple) and isinstance(p, Point)",
+        "from collections import namedtuple\nfrom enum import IntEnum\n"
+        "Point = namedtuple('Point', 'x y')\nclass Color(IntEnum): RED = 1\n"
+        "def paint(c): return c is Color.RED\n"
+        "def middle(a, b): return Point((a[0] + b[0]) // 2, (a[1] + b[1]) // 2)",
+    ),
+    "enum": (
+        "assert Light.GREEN.then() is Light.RED and Light.RED != Light.GREEN\n"
+        "assert Light['RED'] == Light.RED and Light.RED.value == 'r' and len(Light) == 2\n"
+        "assert [l.value for l in Light] == ['r', 'g']",
+        "from enum import Enum\nclass Light(Enum):\n RED = 'r'\n GREEN = 'g'\n"
+        " def then(s): return Light.RED",
+    ),
+}
+
+#: What the tests hand to the program, and what comes back out of it.
+_TREE = (
+    "class Tree:\n def __init__(self, v, left=None, right=None):\n"
+    "  self.v, self.left, self.right = v, left, right\n"
+    " def __eq__(self, o): return isinstance(o, Tree) and "
+    "(self.v, self.left, self.right) == (o.v, o.left, o.right)\n"
+)
+HANDED = {
+    "tree": (
+        _TREE + "t = mirrored(Tree(1, Tree(2), Tree(3)))\n"
+        "assert t.left.v == 3 and t == Tree(1, Tree(3), Tree(2)) and depth(t) == 2",
+        "def mirrored(t):\n if t is None: return None\n"
+        " t.left, t.right = mirrored(t.right), mirrored(t.left)\n return t\n"
+        "def depth(t): return 1 + max(depth(t.left), depth(t.right)) if t else 0",
+    ),
+    "namedtuple": (
+        "from collections import namedtuple\nP = namedtuple('P', 'x y')\n"
+        "assert area(P(2, 3)) == 6 and summed([P(1, 2)]) == 3",
+        "def area(p): return p.x * p.y\ndef summed(ps): return sum(x + y for x, y in ps)",
+    ),
+    "iterators": (
+        "import itertools\nassert first(itertools.count(4)) == 4\n"
+        "assert total(x for x in [1, 2]) == 3\n"
+        "g = iter('abc')\nassert first(g) == 'a' and next(g) == 'b'\n"
+        "assert total(map(int, '12')) == 3 and total(range(4)) == 6 and total({1: 2}.keys()) == 1",
+        "def first(it): return next(iter(it))\ndef total(it): return sum(it)",
+    ),
+    "exceptions_of_callbacks": (
+        "class Own(Exception):\n def __init__(self, n):\n  super().__init__(n)\n  self.n = n\n"
+        "def fails(n):\n if n == 0: raise ValueError('zero')\n raise Own(n)\n"
+        "assert guarded(fails, 0) == 'zero'\n"
+        "try:\n guarded(fails, 7)\n assert False\nexcept Own as e:\n assert e.n == 7",
+        "def guarded(f, n):\n try: return f(n)\n except ValueError as e: return str(e)",
+    ),
+    "in_place_by_callbacks": (
+        "def grow(xs): xs.append(1)\nassert grown(grow) == [0, 1]",
+        "def grown(f):\n xs = [0]\n f(xs)\n return xs",
+    ),
+    "decorator": (
+        "calls = []\n@cached\ndef square(n):\n calls.append(n)\n return n * n\n"
+        "assert square(3) == 9 and square(3) == 9 and calls == [3]",
+        "def cached(f):\n known = {}\n def g(n):\n  if n not in known: known[n] = f(n)\n"
+        "  return known[n]\n return g",
+    ),
+    "sorted_by_key": (
+        "class Item:\n def __init__(self, n): self.n = n\n"
+        " def __lt__(self, o): return self.n < o.n\n"
+        "a, b = Item(1), Item(2)\nxs = [b, a]\nassert ordered(xs)[0] is a and smallest(xs) is a\n"
+        "assert by(xs, lambda i: -i.n) == [b, a]",
+        "def ordered(xs): return sorted(xs, key=lambda i: i.n)\ndef smallest(xs): return min(xs)\n"
+        "def by(xs, f): return sorted(xs, key=f)",
+    ),
+}
+
+
+@pytest.mark.parametrize("cases", [VALUES, OBJECTS, HANDED], ids=["values", "objects", "handed"])
+def test_what_crosses_arrives(cases) -> None:
+    _all_hold(cases)
+
+
+_EQUAL = "class E:\n def __eq__(s, o): return True\n __ne__ = lambda s, o: True\n __hash__ = None\n"
+_ZERO = (
+    "class E:\n def __init__(s, *a): pass\n def __float__(s): return 0.0\n"
+    " def __abs__(s): return 0.0\n def __bool__(s): return False\n"
+    " def __contains__(s, x): return True\n"
+    " def __lt__(s, o): return True\n __gt__ = __le__ = __ge__ = __lt__\n"
+)
+for _op in ("sub", "rsub", "truediv", "add", "mod", "xor"):
+    _ZERO += f" def __{_op}__(s, o): return {'E()' if _op in ('sub', 'rsub') else '0'}\n"
+_PLAIN_ZERO = _ZERO.replace("return E()", "return 0.0")
+
+#: Objects that answer to operators as a right result would.
+OPERATORS_FORGED = {
+    "equal": ("assert f(1) == 11", _EQUAL + "def f(n): return E()"),
+    "equal_in_list": ("assert [f(1)] == [11]", _EQUAL + "def f(n): return E()"),
+    "in_list": ("assert f(1) in [11, 12]", _EQUAL + "def f(n): return E()"),
+    "contains": ("assert 11 in f(1)", _ZERO + "def f(n): return E()"),
+    "difference": ("assert abs(f(1) - 2.5) < 1e-6", _PLAIN_ZERO + "def f(n): return E()"),
+    "difference_of_object": ("assert abs(f(1) - 2.5) < 1e-6", _ZERO + "def f(n): return E()"),
+    "reflected": ("assert abs(2.5 - f(1)) < 1e-6", _PLAIN_ZERO + "def f(n): return E()"),
+    "less": ("assert f(1) < 2.5", _ZERO + "def f(n): return E()"),
+    "less_reflected": ("assert 2.5 > f(1)", _ZERO + "def f(n): return E()"),
+    "not_difference": ("assert not f(1) - 2.5", _ZERO + "def f(n): return E()"),
+    "class_difference": ("assert abs(Mean(1) - 2.5) < 1e-6", _ZERO + "Mean = E"),
+    "class_plain_difference": ("assert abs(Mean(1) - 2.5) < 1e-6", _PLAIN_ZERO + "Mean = E"),
+    "class_difference_float": (
+        "import math\nassert math.fabs(Mean(1) - 2.5) < 1e-6", _ZERO + "Mean = E"
+    ),
+    "class_difference_bool": ("assert not (Mean(1) - 2.5)", _ZERO + "Mean = E"),
+    "derived_list": (
+        "assert f(1) == [11]",
+        "class E(list):\n def __eq__(s, o): return True\ndef f(n): return E()"
+    ),
+    "derived_tuple": (
+        "assert f(1) == (11,)",
+        "class E(tuple):\n def __eq__(s, o): return True\ndef f(n): return E()",
+    ),
+    "derived_int_attribute": (
+        "assert f(1) == 11",
+        "class E(int):\n def __getattr__(s, n): return lambda *a: True\ndef f(n): return E()",
+    ),
+    "exit_swallows": (
+        "with Guard():\n assert f(1) == 11",
+        "class Guard:\n def __enter__(s): return s\n def __exit__(s, *e): return True\n"
+        "def f(n): return 0",
+    ),
+    "exit_swallows_raised": (
+        "with Guard() as g:\n if f(1) != 11: raise AssertionError\nassert g",
+        "class Guard:\n def __enter__(s): return s\n def __exit__(s, *e): return True\n"
+        "def f(n): return 0",
+    ),
+}  # fmt: skip
+
+#: Programs that use what they were handed to get at the tests, or to change them.
+_CHECK = (
+    "class Check:\n def __init__(self): self.n = 0\n def right(self, x): return x == 11\n"
+    "def g(n): return n\nc = Check()\nassert c.right(f(c, g)) and g(1) == 1"
+)
+HANDED_MISUSED = {
+    "method_replaced": (_CHECK, "def f(c, g):\n c.right = lambda x: True\n return 0"),
+    "class_replaced": (_CHECK, "def f(c, g):\n c.__class__ = int\n return 0"),
+    "globals_of_function": (_CHECK, "def f(c, g): return g.__globals__['c']"),
+    "globals_of_method": (_CHECK, "def f(c, g): return c.right.__func__"),
+    "dict_of_object": (_CHECK, "def f(c, g):\n c.__dict__['right'] = lambda x: True\n return 0"),
+    "init_again": (_CHECK, "def f(c, g):\n c.__init__()\n return c"),
+    "operator_of_nothing": (
+        _CHECK,
+        "def f(c, g):\n ask = c.__class__._verl_pi_ask.__get__(c)\n"
+        " return ask('operate', 'eval', '11')[0]",
+    ),
+    "attribute_of_other": (
+        _CHECK,
+        "def f(c, g):\n ask = type(c)._verl_pi_ask.__get__(c)\n return ask('attr', 3, 'real')[0]",
+    ),
+    "unknown_request": (
+        _CHECK,
+        "def f(c, g):\n ask = type(c)._verl_pi_ask.__get__(c)\n return ask('serve', c, ())[0]",
+    ),
+}
+
+
+@pytest.mark.parametrize("cases", [OPERATORS_FORGED, HANDED_MISUSED], ids=["operators", "misused"])
+def test_what_crosses_forges_nothing(cases) -> None:
+    _none_holds(cases, ("wrong_answer", "runtime_error"))
+
+
+#: Names that tests use without importing them.
+def test_helpers_of_the_tests_are_not_the_answers_to_define() -> None:
+    forged = {
+        "isclose": (
+            "assert isclose(f(1), 0.5)",
+            "def isclose(*a): return True\ndef f(x): return 9",
+        ),
+        "counter": (
+            "assert Counter(f('aab')) == Counter('baa')",
+            "Counter = lambda x: 0\ndef f(x): return ''",
+        ),
+        "set_up": ("pi = 3\nassert floor(f(1)) == pi", "floor = lambda x: 3\ndef f(x): return 9"),
+        "imported": (
+            "from math import isclose\nassert isclose(f(1), 0.5)",
+            "def isclose(*a): return True\ndef f(x): return 9",
+        ),
+        "module": ("assert math.isclose(f(1), 2)", "class math:\n isclose = lambda *a: 1\nf = abs"),
+    }
+    _none_holds(forged, ("wrong_answer",))
+    _all_hold(
+        {
+            "isclose": ("assert isclose(f(1), 0.5)", "def f(x): return x / 2"),
+            "counter": ("assert Counter(f('aab')) == Counter('baa')", "def f(x): return x[::-1]"),
+            "asked_for": (
+                "c = Counter()\nc.increment()\nassert c.value == 1",
+                "class Counter:\n value = 0\n def increment(s): s.value += 1",
+            ),
+            "function": ("assert prod([2, 3]) == 6", "def prod(xs): return xs[0] * xs[1]"),
+        }
+    )
+
+
+def test_an_entry_point_says_which_name_is_the_answers() -> None:
+    truth = _asserts("e = Counter('ab')\nassert f('ab') == e", entry_point="f")
+    forged = "class Counter:\n def __init__(s, x): 0\n def __eq__(s, o): return True\n"
+    answer = forged + "def f(x): return Counter(x)"
+    assert rewards.verify("code", answer, truth).reason != "ok"
+    assert rewards.verify("code", "from collections import *\nf = Counter", truth).passed
+
+
+@pytest.mark.parametrize(
+    ("truth", "name"),
+    [
+        (_asserts("import numpy_of_nobody\nassert f(1) == 1"), "numpy_of_nobody"),
+        (_asserts("assert np.isclose(f(1), 1)"), "numpy"),
+        (_asserts("assert f(1) == 1", setup="from solution import f as g"), "solution"),
+        (
+            json.dumps(
+                {
+                    "kind": "humaneval",
+                    "prompt": "import pandas as pd\ndef f(n):\n",
+                    "test": "def check(candidate):\n    assert candidate(1) == 1",
+                    "entry_point": "f",
+                }
+            ),
+            "pandas",
+        ),
+    ],
+)
+def test_a_module_that_the_tests_lack_is_not_the_answers_fault(truth: str, name: str) -> None:
+    verdict = rewards.verify("code", "def f(n):\n    return n", truth)
+    assert verdict.reason == "verifier_error" and name in verdict.feedback
+
+
+def test_a_module_that_the_answer_lacks_is() -> None:
+    answer = "def f(n):\n    import numpy_of_nobody\n    return n"
+    verdict = rewards.verify("code", answer, _asserts("assert f(1) == 1"))
+    assert verdict.reason == "runtime_error" and "numpy_of_nobody" in verdict.feedback
