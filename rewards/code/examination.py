@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import math
 import os
 import selectors
 import signal
@@ -23,7 +22,7 @@ Local = Bubblewrap | Rlimits
 _OUTPUT_BYTES = 1_000_000
 _STDERR_BYTES = 8192
 _POLL_SECONDS = 0.1
-_START_SECONDS = 1.0
+_START_SECONDS = 60.0
 #: What `inside/program.py` exits with.
 _COMPILE_ERROR, _MEMORY = 65, 66
 _OVER_TIME = (-signal.SIGXCPU, 128 + signal.SIGXCPU)
@@ -70,13 +69,12 @@ def program_of(texts: list[str]) -> bytes:
 
 def examine(sandbox: Local, texts: list[str], truth: Asserts, limits: Limits) -> Result:
     """Run the tests in one sandbox against the program in another."""
-    deadline = time.monotonic() + limits.wall_seconds
     at = ""
     with contextlib.ExitStack() as stack:
         guest, examiner, stream = _pair(stack, sandbox, task_of(texts, truth), limits)
+        output = _Output(stream, guest, limits, limits.wall_seconds)
         try:
-            parts = _begun(_read(stream, deadline, guest, limits), examiner)
-            for message in _messages(parts):
+            for message in _messages(_begun(output, examiner)):
                 if message[0] == "verdict":
                     return _result(message, guest)
                 at = f"; the test was: {truth.tests[message[1]][1]}"
@@ -92,8 +90,6 @@ def run_program(
 
     expected: bytes of output. within: seconds on the clock, if they are less than the limits'.
     """
-    within = min(limits.wall_seconds, within)
-    deadline = time.monotonic() + within
     most = most_output(expected)
     output, errors = bytearray(), os.memfd_create("stderr")
     with contextlib.ExitStack() as stack:
@@ -101,28 +97,25 @@ def run_program(
         source = stack.enter_context(_file(text.encode("utf-8", "surrogatepass")))
         program = stack.enter_context(_file(program_of(texts)))
         running, stream = _with_output(stack, sandbox, "program", limits, source, errors, program)
+        said = _Output(stream, running, limits, min(limits.wall_seconds, within))
         try:
-            for part in _begun(_read(stream, deadline, running, limits), running, within):
+            for part in _begun(said, running):
                 output += part
                 if len(output) > most:
                     return Result("runtime_error", f"more than {most} bytes of output"), output
-            status = _status(running, deadline)
+            status = said.status()
         except _Exceeded as err:
             return Result(str(err), exceeded(str(err), limits)), output
-        said = os.pread(errors, _STDERR_BYTES, 0).decode("utf-8", "replace")
-    return ended(status, said, limits), output
+        text = os.pread(errors, _STDERR_BYTES, 0).decode("utf-8", "replace")
+    return ended(status, text, limits), output
 
 
-def _begun(parts: Iterator[bytes], running: Running, within: float = math.inf) -> Iterator[bytes]:
-    """What follows the sign that the script has begun. Raises NotBegunError if it is not there.
-
-    within: seconds that it was given; with less than _START_SECONDS it says nothing of the machine.
-    """
+def _begun(output: _Output, running: Running) -> Iterator[bytes]:
+    """What follows the sign that the script has begun. Raises NotBegunError if it is not there."""
+    parts = output.parts()
     try:
         first = next(parts, b"")
     except _Exceeded as err:
-        if within < _START_SECONDS:
-            raise
         raise NotBegunError(f"a sandbox did not start: {err}") from None
     if first[:1] != wire.BEGUN:
         raise NotBegunError(f"a sandbox did not start (exit status {running.status()})")
@@ -153,13 +146,6 @@ def ended(status: int, said: str, limits: Limits) -> Result:
     if status in _OVER_TIME:
         return Result("timeout", exceeded("timeout", limits))
     return Result("runtime_error", said.strip() or f"the program ended with status {status}")
-
-
-def _status(running: Running, deadline: float) -> int:
-    try:
-        return running.process.wait(timeout=max(0.05, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        raise _Exceeded("timeout") from None
 
 
 def _pair(stack: contextlib.ExitStack, sandbox: Local, task: bytes, limits: Limits):
@@ -210,28 +196,54 @@ def _file(data: bytes) -> Iterator[int]:
         os.close(fd)
 
 
-def _read(stream: int, deadline: float, watched: Running, limits: Limits) -> Iterator[bytes]:
-    """What comes out of the pipe until its end. Raises _Exceeded, StoppedError."""
-    next_look = time.monotonic() + _POLL_SECONDS
-    with selectors.DefaultSelector() as selector:
-        selector.register(stream, selectors.EVENT_READ)
-        while True:
-            now = time.monotonic()
-            if now >= deadline:
-                raise _Exceeded("timeout")
-            if now >= next_look:
-                stopping.check()
-                memory, cpu = watched.usage()
-                if memory > limits.memory_mb << 20:
-                    raise _Exceeded("memory")
-                if cpu > limits.seconds:
+class _Output:
+    """What comes out of a pipe while the `watched` sandbox keeps to its limits.
+
+    The time on the clock begins with the first byte: starting a sandbox takes as long as the
+    machine is busy, and no program can prolong it.
+    """
+
+    def __init__(self, stream: int, watched: Running, limits: Limits, within: float) -> None:
+        self._stream, self._watched, self._limits = stream, watched, limits
+        self._within = within
+        self._deadline = time.monotonic() + _START_SECONDS
+
+    def parts(self) -> Iterator[bytes]:
+        """All of it, as it comes. Raises _Exceeded, StoppedError."""
+        begun = False
+        next_look = time.monotonic() + _POLL_SECONDS
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._stream, selectors.EVENT_READ)
+            while True:
+                now = time.monotonic()
+                if now >= self._deadline:
                     raise _Exceeded("timeout")
-                next_look = time.monotonic() + _POLL_SECONDS
-            if selector.select(max(0.0, min(deadline, next_look) - now)):
-                part = os.read(stream, 1 << 16)
-                if not part:
-                    return
-                yield part
+                if now >= next_look:
+                    self._look()
+                    next_look = time.monotonic() + _POLL_SECONDS
+                if selector.select(max(0.0, min(self._deadline, next_look) - now)):
+                    part = os.read(self._stream, 1 << 16)
+                    if not part:
+                        return
+                    if not begun:
+                        begun, self._deadline = True, time.monotonic() + self._within
+                    yield part
+
+    def status(self) -> int:
+        """The exit status of what was watched, in the time left. Raises _Exceeded."""
+        try:
+            left = max(0.05, self._deadline - time.monotonic())
+            return self._watched.process.wait(timeout=left)
+        except subprocess.TimeoutExpired:
+            raise _Exceeded("timeout") from None
+
+    def _look(self) -> None:
+        stopping.check()
+        memory, cpu = self._watched.usage()
+        if memory > self._limits.memory_mb << 20:
+            raise _Exceeded("memory")
+        if cpu > self._limits.seconds:
+            raise _Exceeded("timeout")
 
 
 def _messages(parts: Iterator[bytes]) -> Iterator[tuple]:

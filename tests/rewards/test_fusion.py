@@ -9,7 +9,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from hostile_programs import FORGERIES, HONEST, HONEST_IO, PROGRAM, TASK, truth_of
+from hostile_forgeries import FORGERIES
+from hostile_tasks import HONEST, HONEST_IO, PROGRAM, TASK, truth_of
 
 import rewards
 
@@ -117,15 +118,26 @@ def test_the_request_is_the_services_own_form(service) -> None:
     assert "3071" not in asked["code"]  # the tests are not in a file that the program can read
 
 
-@pytest.mark.parametrize("name", SOME)
-def test_forgeries_do_not_pass_there(service, name: str) -> None:
-    assert not rewards.verify("code", FORGERIES[name], truth_of(name), **FUSION).passed
+def test_forgeries_do_not_pass_there(service) -> None:
+    items = [("code", FORGERIES[name], truth_of(name), FUSION) for name in SOME]
+    assert [
+        name for name, v in zip(SOME, rewards.verify_batch(items), strict=True) if v.passed
+    ] == []
 
 
 def test_a_service_that_fails_is_not_a_wrong_answer(service) -> None:
     service.fault = {"status": "SandboxError", "message": "no pod left", "run_result": None}
     verdict = rewards.verify("code", HONEST, TASK, **FUSION)
     assert verdict.reason == "verifier_error" and "no pod left" in verdict.feedback
+
+
+@pytest.mark.parametrize(("truth", "status"), [(TASK, 137), (TASK, None), (PROGRAM, 1)])
+def test_a_service_that_dies_in_the_middle_is_not_a_wrong_answer(
+    service, truth: str, status: int | None
+) -> None:
+    result = {"status": "Finished", "return_code": status, "stdout": "", "stderr": "Killed"}
+    service.fault = {"status": "Failed", "run_result": result}
+    assert _reason(HONEST if truth == TASK else HONEST_IO, truth) == "verifier_error"
 
 
 def test_a_service_that_is_away_is_not_a_wrong_answer(monkeypatch) -> None:

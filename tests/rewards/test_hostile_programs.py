@@ -8,34 +8,33 @@ from pathlib import Path
 
 import psutil
 import pytest
-from hostile_programs import (
-    FORGERIES,
-    HARMS,
-    HONEST,
-    HONEST_IO,
-    MARK,
-    PROBE,
-    PROBES,
-    PROGRAM,
-    TASK,
-    truth_of,
-)
+from hostile_answers import CASES
+from hostile_forgeries import FORGERIES
+from hostile_harms import HARMS
+from hostile_probes import PROBES
+from hostile_tasks import HONEST, HONEST_IO, MARK, PROBE, PROGRAM, TASK, truth_of
 
 import rewards
+from rewards.code import sandbox
 from rewards.code.sandbox import bubblewrap_missing
 
 #: Forgeries end by themselves, nearly all of them; harms are to be ended.
-SHORT = {"seconds": 2, "memory_mb": 256}
-SHORTER = {"seconds": 0.3, "memory_mb": 256}
+SHORT = {"seconds": 1, "memory_mb": 256}
+SHORTER = {"seconds": 0.2, "memory_mb": 256}
+#: More than processors: many of them sleep, or wait to be ended.
+SLOTS = 6
 needs_bubblewrap = pytest.mark.skipif(bool(bubblewrap_missing()), reason=bubblewrap_missing())
 
 
 @pytest.fixture
-def nothing_left():
+def nothing_left(monkeypatch):
     """Fails if processes or files of the programs are there afterwards."""
+    monkeypatch.setenv("VERL_PI_SANDBOXES", str(SLOTS))
+    sandbox.slots.cache_clear()
     before = _processes()
     folders = set(Path("/tmp").glob("verl-pi-code-*"))
     yield
+    sandbox.slots.cache_clear()
     deadline = time.monotonic() + 5
     while (left := _processes() - before) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -77,7 +76,8 @@ def _honest_ones_pass(**options) -> None:
 
 
 def test_there_are_enough_of_them() -> None:
-    assert len(FORGERIES) + len(HARMS) >= 120
+    assert len(FORGERIES) + len(HARMS) >= 180
+    assert len(FORGERIES) + len(HARMS) + len(CASES) >= 300
     assert not set(FORGERIES) & set(HARMS)
 
 
@@ -123,7 +123,7 @@ WITH_LIMITS_ALONE = (
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may run programs as another user")
 def test_limits_alone_hold_what_they_can(nothing_left) -> None:
-    forgeries = dict(list(FORGERIES.items())[::4])  # all of them meet the same examiner above
+    forgeries = dict(list(FORGERIES.items())[::8])  # all of them meet the same examiner above
     harms = {name: HARMS[name] for name in WITH_LIMITS_ALONE}
     verdicts = _judge(forgeries, sandbox="rlimits") | _judge(harms, sandbox="rlimits", **SHORTER)
     assert [name for name, v in verdicts.items() if v.passed] == []
