@@ -16,10 +16,11 @@ import httpx
 
 from rewards import stopping
 from rewards.code import cases, examination
+from rewards.code.command import INSIDE
 from rewards.code.errors import SandboxUnavailableError
 from rewards.code.examination import Result
 from rewards.code.inside import wire
-from rewards.code.sandbox import INSIDE, Limits
+from rewards.code.sandbox import Limits
 from rewards.code.truth import Asserts, Stdio
 
 URL_VARIABLE = "VERL_PI_SANDBOX_FUSION_URL"

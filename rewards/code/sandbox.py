@@ -13,38 +13,30 @@ import functools
 import json
 import logging
 import os
-import py_compile
 import secrets
 import select
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rewards.code import calls, processes
+from rewards.code import calls, command, processes
 from rewards.code.errors import SandboxUnavailableError
 
 _log = logging.getLogger(__name__)
-INSIDE = Path(__file__).parent / "inside"
 INSTALL = "apt-get install bubblewrap"
-#: Without site-packages; the environment is ours, so that hashes are the same in every run.
-PYTHON_FLAGS = ("-s", "-S", "-B")
-ENVIRONMENT = {
-    "PATH": "/usr/bin:/bin",
-    "HOME": "/tmp",
-    "LANG": "C.UTF-8",
-    "PYTHONHASHSEED": "0",
-    "PYTHONINTMAXSTRDIGITS": "0",  # solutions print numbers of more than 4300 digits
-}
+#: What refuses namespaces, nearly always.
+_HINT = (
+    " (as another user than root it needs user namespaces: sysctl kernel.unprivileged_userns_clone"
+    "=1 or kernel.apparmor_restrict_unprivileged_userns=0; in a container also a seccomp profile "
+    "that permits them)"
+)
 WALL_FACTOR = 4.0
 _PROCESSES = 32
-_INSIDE = "/opt/inside"
 _FILE_MB = 32
-_TMP_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -166,11 +158,11 @@ class Bubblewrap:
         arguments = [role, _limits_text(uid, limits, self.flags), *([str(link)] if link else [])]
         denied = calls.filter_file()
         ends = [fd for fd in (theirs, denied) if fd >= 0]
-        command = [*_bwrap(), *_seccomp(denied), "--info-fd", str(theirs)]
-        command += ["--", *_python(_INSIDE), *arguments]
+        line = [*command.bwrap(), *command.seccomp(denied), "--info-fd", str(theirs)]
+        line += ["--", *command.python(command.MOUNTED), *arguments]
         try:
             process = subprocess.Popen(
-                command,
+                line,
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
@@ -209,12 +201,12 @@ class Rlimits:
         flags = self.flags + ("nk" if root else "")
         arguments = [role, _limits_text(uid, limits, flags), *([str(link)] if link else [])]
         process = subprocess.Popen(
-            [*_python(str(INSIDE)), *arguments],
+            [*command.python(str(command.INSIDE)), *arguments],
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
             cwd=folder,
-            env={**ENVIRONMENT, "HOME": folder, "TMPDIR": folder},
+            env={**command.ENVIRONMENT, "HOME": folder, "TMPDIR": folder},
             pass_fds=[link] if link else [],
             start_new_session=True,
         )
@@ -243,9 +235,10 @@ def bubblewrap_missing() -> str:
     if shutil.which("bwrap") is None:
         return f"it is not installed: {INSTALL}"
     denied = calls.filter_file()
+    line = [*command.bwrap(), *command.seccomp(denied)]
     try:
         said = subprocess.run(
-            [*_bwrap(), *_seccomp(denied), "--", *_python(_INSIDE)[:-1], "-c", "print('here')"],
+            [*line, "--", *command.python(command.MOUNTED)[:-1], "-c", "print('here')"],
             capture_output=True,
             timeout=60,
             env={},
@@ -258,7 +251,7 @@ def bubblewrap_missing() -> str:
             os.close(denied)
     if said.stdout.strip() == b"here":
         return ""
-    return f"namespaces are not permitted here: {said.stderr.decode('utf-8', 'replace')[:300]}"
+    return f"it does not work here: {said.stderr.decode('utf-8', 'replace').strip()[:300]}{_HINT}"
 
 
 @functools.cache
@@ -268,77 +261,6 @@ def _warn_once(lack: str) -> None:
         "their reach (%s)",
         lack,
     )
-
-
-@functools.cache
-def _bwrap() -> list[str]:
-    """The command up to what changes from call to call."""
-    root = os.geteuid() == 0
-    # As root no user namespace: in it the programs would still be the kernel's user 0, whose
-    # processes RLIMIT_NPROC does not count. They become another user before the answer is read.
-    apart = [f"--unshare-{kind}" for kind in ("pid", "net", "ipc", "uts")]
-    user = [
-        "--unshare-user",
-        "--uid",
-        str(processes.OVERFLOW_UID),
-        "--gid",
-        str(processes.OVERFLOW_UID),
-    ]
-    command = ["bwrap", *apart, "--unshare-cgroup-try", *([] if root else user)]
-    command += ["--die-with-parent", "--new-session", "--cap-drop", "ALL"]
-    if root:
-        command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-    for path in ("/usr", *_python_paths()):
-        for above in reversed(Path(path).parents[:-1]):  # as closed as /root is outside, otherwise
-            command += ["--perms", "0755", "--dir", str(above)]
-        command += ["--ro-bind", path, path]
-    for link in ("bin", "lib", "lib64", "lib32"):
-        if os.path.islink(f"/{link}"):
-            command += ["--symlink", os.readlink(f"/{link}"), f"/{link}"]
-        elif os.path.isdir(f"/{link}"):
-            command += ["--ro-bind", f"/{link}", f"/{link}"]
-    command += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
-    _compile_inside()
-    command += ["--ro-bind", str(INSIDE), _INSIDE, "--proc", "/proc", "--dev", "/dev"]
-    for path in ("/tmp", "/dev/shm"):
-        command += ["--perms", "1777", "--size", str(_TMP_BYTES), "--tmpfs", path]
-    command += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp", "--clearenv"]
-    for name, value in ENVIRONMENT.items():
-        command += ["--setenv", name, value]
-    return command
-
-
-def _seccomp(denied: int) -> list[str]:
-    return ["--seccomp", str(denied)] if denied >= 0 else []
-
-
-def _executable() -> str:
-    """The interpreter beneath a virtual environment."""
-    return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
-
-
-def _python(inside: str) -> list[str]:
-    return [_executable(), *PYTHON_FLAGS, f"{inside}/start.py"]
-
-
-def _python_paths() -> list[str]:
-    """The interpreter and its libraries, as far as they lie outside /usr."""
-    dynamic = [path for path in sys.path if path.endswith("/lib-dynload")]
-    wanted = [_executable(), os.path.join(sys.base_prefix, "lib")]
-    wanted += [os.path.dirname(os.__file__), *dynamic]
-    found: list[str] = []
-    for path in (p for p in wanted if p and os.path.exists(p)):
-        if not any(Path(path).is_relative_to(held) for held in ["/usr", *found]):
-            found.append(path)
-    return found
-
-
-@functools.cache
-def _compile_inside() -> None:
-    """Compiled files beside the scripts, where that folder can be written: half the start-up."""
-    for path in INSIDE.glob("*.py"):
-        with contextlib.suppress(OSError, py_compile.PyCompileError):
-            py_compile.compile(str(path), doraise=True)
 
 
 def _limits_text(uid: int, limits: Limits, flags: str) -> str:

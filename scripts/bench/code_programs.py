@@ -17,7 +17,7 @@ from typing import Any
 os.environ["VERL_PI_VERIFIER_CACHE"] = "0"  # every program is run
 
 import rewards
-from rewards.code import sandbox
+from rewards.code import command, sandbox
 
 TRUTH = json.dumps(
     {
@@ -49,10 +49,10 @@ def bench_code(n: int, place: str = "auto") -> dict[str, Any]:
 
 def bench_start(n: int) -> dict[str, Any]:
     """Start `n` sandboxes with a Python that does nothing, as many at once as there are slots."""
-    command = [*sandbox._bwrap(), "--", *sandbox._python("")[:-1], "-c", "pass"]
+    line = [*command.bwrap(), "--", *command.python("")[:-1], "-c", "pass"]
     started = time.perf_counter()
     with ThreadPoolExecutor(sandbox.slot_count()) as pool:
-        list(pool.map(lambda _: subprocess.run(command, check=True, env={}), range(n)))
+        list(pool.map(lambda _: subprocess.run(line, check=True, env={}), range(n)))
     seconds = time.perf_counter() - started
     return {"sandboxes_started": n, "sandboxes_per_second": round(n / seconds, 1)}
 

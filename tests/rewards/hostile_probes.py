@@ -7,6 +7,10 @@ from hostile_tasks import MARK
 _TRY = "try:\n    {0}\n    print('broken')\nexcept {1}:\n    print('held')"
 _CANNOT_WRITE = ("/", "/usr", "/usr/lib", "/opt", "/opt/inside", "/dev", "/proc", "/etc", "/root")
 
+#: What holds only as root. Otherwise the sandbox's first process is of the program's user: it has
+#: the same descriptors and nothing else to show, and ignores its signals.
+AS_ROOT = ("first_process_files", "other_uids_killed")
+
 #: Programs that look for a hole and print "held" if there is none.
 PROBES = {
     "memory_of_no_process": _TRY.format("import os; os.memfd_create('x')", "OSError"),
@@ -71,7 +75,10 @@ PROBES = {
         "import os\ns = os.statvfs('/dev/shm')\n"
         "print('held' if s.f_blocks * s.f_frsize <= 1 << 27 else 'broken')"
     ),
-    "tmp_is_empty": "import os\nprint('held' if not os.listdir('/tmp') else 'broken')",
+    "tmp_is_empty": (
+        "import os, sys\nseen = set(os.listdir('/tmp')) - set(sys.base_prefix.split('/'))\n"
+        "print('broken' if seen else 'held')"
+    ),
     "no_tests_in_sight": (
         "import os\nprint('broken' if any(os.path.exists(p) for p in ('/work', '/srv', '/mnt',"
         " '/run/user', '/var/lib')) else 'held')"

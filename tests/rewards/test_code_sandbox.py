@@ -18,7 +18,7 @@ from code_tasks import ADD, RIGHT, SQUARE, judge, needs_bubblewrap
 
 import rewards
 from rewards import stopping
-from rewards.code import sandbox, truth
+from rewards.code import command, sandbox, truth
 from rewards.code.verifier import CodeVerifier
 
 
@@ -89,15 +89,15 @@ def test_a_sandbox_that_does_not_start_is_not_the_answers_fault(
     fails.chmod(0o755)
     answer = f"{answer}\n# {working}"  # a known answer is not run again
     with monkeypatch.context() as changed:
-        changed.setattr(sandbox, "_bwrap", functools.partial(_with_first, str(fails)))
+        changed.setattr(command, "bwrap", functools.partial(_with_first, str(fails)))
         changed.setattr(sandbox, "bubblewrap_missing", lambda: "")
         verdict = judge(answer, task, sandbox="bubblewrap")
         assert verdict.reason == "verifier_error" and "not start" in verdict.feedback
     assert judge(answer, task, sandbox="bubblewrap").passed  # not remembered
 
 
-def _with_first(first: str, command=sandbox._bwrap) -> list[str]:
-    return [first, *command()[1:]]
+def _with_first(first: str, whole=command.bwrap) -> list[str]:
+    return [first, *whole()[1:]]
 
 
 def test_a_batch_keeps_its_order_and_runs_beside_an_event_loop() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hostile_answers import CASES
 from hostile_forgeries import FORGERIES
 from hostile_harms import HARMS
-from hostile_probes import PROBES
+from hostile_probes import AS_ROOT, PROBES
 from hostile_tasks import HONEST, HONEST_IO, MARK, PROBE, PROGRAM, TASK, truth_of
 
 import rewards
@@ -93,8 +93,9 @@ def test_none_passes_none_hangs_none_stays(programs, nothing_left) -> None:
 
 @needs_bubblewrap
 def test_the_sandbox_has_no_hole() -> None:
-    items = [("code", text, PROBE, {"sandbox": "bubblewrap"}) for text in PROBES.values()]
-    verdicts = dict(zip(PROBES, rewards.verify_batch(items), strict=True))
+    probes = {n: text for n, text in PROBES.items() if os.geteuid() == 0 or n not in AS_ROOT}
+    items = [("code", text, PROBE, {"sandbox": "bubblewrap"}) for text in probes.values()]
+    verdicts = dict(zip(probes, rewards.verify_batch(items), strict=True))
     assert {name: v.feedback for name, v in verdicts.items() if not v.passed} == {}
 
 
