@@ -87,6 +87,25 @@ OBJECTS = {
         "class Resource:\n open = False\n def __enter__(s):\n  s.open = True\n  return s\n"
         " def __exit__(s, *e): s.open = False",
     ),
+    "shown_and_copied": (
+        "import copy\np = P('a', [1])\nassert repr(p) == \"P(name='a', xs=[1])\"\n"
+        "q, r = copy.deepcopy(p), copy.copy(p)\nassert p == q and q is not p\n"
+        "p.xs.append(2)\nassert r.xs == [1, 2] and q.xs == [1]\n"
+        "assert p.xs is r.xs and [1, 2] == p.xs\n"
+        "assert p.xs[::-1] == [2, 1] and p.xs + [3] == [1, 2, 3] and [0] + p.xs == [0, 1, 2]\n"
+        "assert p.xs < [9] and isinstance(p.xs, list) and 2 in p.xs and P.__doc__ == 'A point.'\n"
+        "p += P('', [7])\nassert p.xs == [1, 2, 7] and iter(p) is p and next(p) == 1",
+        "from dataclasses import dataclass\n@dataclass\nclass P:\n 'A point.'\n name: str\n"
+        " xs: list\n"
+        " def __iadd__(s, o):\n  s.xs = s.xs + o.xs\n  return s\n"
+        " def __iter__(s): return s\n def __next__(s): return s.xs[0]",
+    ),
+    "changed_in_place": (
+        "from collections import deque\nd, b, xs = deque([1], 3), bytearray(b'ab'), [2, 1]\n"
+        "change(d, b, xs=xs)\nassert d == deque([1, 5]) and d.maxlen == 3 and b == b'ba'\n"
+        "assert xs == [1, 2] and same(x=xs) is xs",
+        "def change(d, b, xs):\n d.append(5)\n b.reverse()\n xs.sort()\ndef same(x): return x",
+    ),
     "own_exceptions": (
         "a = Account(5)\ntry:\n a.withdraw(9)\n assert False\nexcept Overdrawn as e:\n"
         " assert e.missing == 4 and str(e) == 'too much' and isinstance(e, ValueError)\n"
@@ -147,6 +166,16 @@ HANDED = {
         "def mirrored(t):\n if t is None: return None\n"
         " t.left, t.right = mirrored(t.right), mirrored(t.left)\n return t\n"
         "def depth(t): return 1 + max(depth(t.left), depth(t.right)) if t else 0",
+    ),
+    "children": (
+        "class Node:\n def __init__(self, v): self.v, self.children = v, []\n"
+        "n = Node(1)\nfor v in (2, 3): grow(n, Node(v))\n"
+        "assert [c.v for c in n.children] == [2, 3] and total(n) == 6\n"
+        "drop(n)\nassert [c.v for c in n.children] == [3]\n"
+        "m = twin(n)\nassert m is not n and m.children[0].v == 3",
+        "import copy\ndef grow(n, c): n.children.append(c)\ndef drop(n): del n.children[0]\n"
+        "def total(n): return n.v + sum(map(total, n.children))\n"
+        "def twin(n): return copy.deepcopy(n)",
     ),
     "namedtuple": (
         "from collections import namedtuple\nP = namedtuple('P', 'x y')\n"

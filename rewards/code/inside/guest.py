@@ -75,6 +75,10 @@ class Theirs(proxy.Proxy):
     def __contains__(self, value):
         return proxy.do(self, "contains", value)[0]
 
+    def __repr__(self):
+        ours = proxy.Proxy.their_reference(self).base
+        return proxy.do(self, "repr")[0] if ours else proxy.label(self)
+
     def __hash__(self):
         return proxy.Proxy.__hash__(self)
 
@@ -87,7 +91,7 @@ def _operator(name: str, swapped: bool):
     return compute
 
 
-for _name in (*proxy.COMPARISONS, *proxy.ARITHMETIC, *proxy.CONVERSIONS):
+for _name in (*proxy.COMPARISONS, *proxy.ARITHMETIC, *proxy.IN_PLACE, *proxy.CONVERSIONS):
     setattr(Theirs, f"__{_name}__", _operator(_name, False))
 for _name in proxy.ARITHMETIC:
     setattr(Theirs, f"__r{_name}__", _operator(_name, True))

@@ -24,6 +24,7 @@ def _zone(value):
 # name: (module, how to take one apart, how to make one from the parts)
 _TYPES = {
     "range": ("builtins", lambda v: (v.start, v.stop, v.step), lambda t, p: t(*p)),
+    "slice": ("builtins", lambda v: (v.start, v.stop, v.step), lambda t, p: t(*p)),
     "bytearray": ("builtins", bytes, lambda t, p: t(p)),
     "deque": ("collections", lambda v: (list(v), v.maxlen), lambda t, p: t(p[0], p[1])),
     "Counter": ("collections", dict, lambda t, p: t(p)),

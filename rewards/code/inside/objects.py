@@ -30,6 +30,9 @@ class Remote(proxy.Proxy):
             mark(result, MADE)
         return result
 
+    def __repr__(self):
+        return str(do(self, "repr")[0])
+
     def __bool__(self):
         return _not_told(self, proxy.Proxy.__bool__(self))
 
@@ -43,9 +46,10 @@ class Remote(proxy.Proxy):
             return False
         if _is_remote(other):
             return bool(operate(self, "eq", self, other))
-        if proxy.Proxy.their_reference(self).base:
-            return do(self, "plain")[0] == other
-        raise TypeError(f"{self!r} is not plain data and cannot be compared")
+        mine = _content(self)
+        if mine is not NotImplemented:
+            return mine == other
+        raise TypeError(f"{proxy.label(self)} is not plain data and cannot be compared")
 
     def __ne__(self, other):
         if _is_remote(other):
@@ -75,19 +79,32 @@ def _is_remote(thing) -> bool:
 def _not_told(thing: Remote, result):
     """`result`, unless it could come from an expected value that the object was told."""
     if _state(thing) == TOLD and not _is_remote(result):
-        raise TypeError(f"{thing!r} was made with a value of the tests, and is no result by itself")
+        raise TypeError(
+            f"{proxy.label(thing)} was made with a value of the tests, and is no result by itself"
+        )
     return result
+
+
+def _content(thing: Remote):
+    """What a container of the program's has in it now; NotImplemented of anything else."""
+    return do(thing, "plain")[0] if proxy.Proxy.their_reference(thing).base else NotImplemented
 
 
 def _comparison(name: str):
     def compare(self, other):
-        return operate(self, name, self, other) if _is_remote(other) else NotImplemented
+        if _is_remote(other):
+            return operate(self, name, self, other)
+        mine = _content(self)
+        return mine if mine is NotImplemented else proxy.function_of(name)(mine, other)
 
     return compare
 
 
 def _arithmetic(name: str, swapped: bool):
     def compute(self, other):
+        if not _is_remote(other) and (mine := _content(self)) is not NotImplemented:
+            here = proxy.function_of(name)
+            return here(other, mine) if swapped else here(mine, other)
         if not _is_remote(other) and _state(self) != MADE:
             return NotImplemented
         result = operate(self, name, *((other, self) if swapped else (self, other)))
@@ -100,6 +117,13 @@ def _arithmetic(name: str, swapped: bool):
     return compute
 
 
+def _in_place(name: str):
+    def change(self, other):
+        return operate(self, name, self, other) if _is_remote(other) else NotImplemented
+
+    return change
+
+
 def _conversion(name: str):
     def convert(self):
         return _not_told(self, operate(self, name, self))
@@ -107,11 +131,14 @@ def _conversion(name: str):
     return convert
 
 
+Remote.__doc__ = property(lambda self: do(self, "attr", "__doc__")[0])  # type: ignore[assignment]
 for _name in proxy.COMPARISONS[2:]:
     setattr(Remote, f"__{_name}__", _comparison(_name))
 for _name in proxy.ARITHMETIC:
     setattr(Remote, f"__{_name}__", _arithmetic(_name, False))
     setattr(Remote, f"__r{_name}__", _arithmetic(_name, True))
+for _name in proxy.IN_PLACE:
+    setattr(Remote, f"__{_name}__", _in_place(_name))
 for _name in proxy.CONVERSIONS:
     if _name != "round":
         setattr(Remote, f"__{_name}__", _conversion(_name))
@@ -125,8 +152,8 @@ class TestsDesk(proxy.Desk):
     """
 
     _SERVED = (
-        "call", "attr", "setattr", "item", "setitem", "iter", "reversed", "next", "len", "bool",
-        "str", "hash", "contains", "plain", "operate",
+        "call", "attr", "setattr", "item", "setitem", "delitem", "iter", "reversed", "next", "len",
+        "bool", "str", "repr", "hash", "contains", "plain", "copy", "operate",
     )  # fmt: skip
 
     def __init__(self, has_sent) -> None:
@@ -139,7 +166,8 @@ class TestsDesk(proxy.Desk):
         return super().serve(what, arguments)
 
     def do_attr(self, thing, name):
-        _require_data(thing, name)
+        if type(thing) not in proxy.CONTAINERS or str(name).startswith("_"):
+            _require_data(thing, name)
         return super().do_attr(thing, name)
 
     def do_setattr(self, thing, name, value):

@@ -12,9 +12,12 @@ ARITHMETIC = (
     "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor",
     "lshift", "rshift",
 )  # fmt: skip
+IN_PLACE = tuple(f"i{name}" for name in ARITHMETIC)
 CONVERSIONS = ("neg", "pos", "invert", "abs", "int", "float", "round", "index")
 _FUNCTIONS = {"int": int, "float": float, "round": round, "abs": abs}
 CONTAINERS = (list, dict, set)
+#: Others that can change, of `known`.
+_KNOWN = ("bytearray", "deque", "Counter", "OrderedDict", "array")
 _CLASSES = {kind.__name__: kind for kind in CONTAINERS}
 _OWNERS = {wire.GUEST: "program", wire.EXAMINER: "tests"}
 
@@ -39,10 +42,9 @@ class Proxy:
 
     def __call__(self, *args, **kwargs):
         result, changed, same = do(self, "call", args, kwargs)
-        _write_back(args, changed)
-        if type(same) is int and 0 <= same < len(args) and type(args[same]) in CONTAINERS:
-            return args[same]
-        return result
+        mine = _changeable(args, kwargs)
+        _write_back(mine, changed)
+        return result if same is None else mine[same]
 
     def __getattr__(self, name):
         return do(self, "attr", name)[0]
@@ -63,7 +65,8 @@ class Proxy:
         do(self, "delitem", key)
 
     def __iter__(self):
-        return _steps(do(self, "iter")[0])
+        steps = do(self, "iter")[0]
+        return self if steps is None else _steps(steps)
 
     def __reversed__(self):
         return _steps(do(self, "reversed")[0])
@@ -84,8 +87,7 @@ class Proxy:
         return str(do(self, "str")[0])
 
     def __repr__(self):
-        ref = Proxy.their_reference(self)
-        return f"<{ref.kind} object {ref.number} of the {_OWNERS[ref.owner]}>"
+        return label(self)
 
     def __hash__(self):
         return int(do(self, "hash")[0])
@@ -104,13 +106,25 @@ class Proxy:
             do(self, "has_instance", instance)[0] is True
         )
 
+    def __copy__(self):
+        return do(self, "copy", False)[0]
+
+    def __deepcopy__(self, memo):
+        return do(self, "copy", True)[0]
+
     def __reduce_ex__(self, protocol):
-        raise TypeError(f"{self!r} stays there: it can be neither copied nor pickled")
+        raise TypeError(f"{label(self)} stays there: it cannot be pickled")
 
 
 def do(proxy: Proxy, what: str, *arguments):
     """Ask the other side to do something with the object."""
     return object.__getattribute__(proxy, "_verl_pi_ask")(what, proxy, *arguments)
+
+
+def label(proxy: Proxy) -> str:
+    """What it is, without asking."""
+    ref = Proxy.their_reference(proxy)
+    return f"<{ref.kind} object {ref.number} of the {_OWNERS[ref.owner]}>"
 
 
 def operate(proxy: Proxy, name: str, *operands):
@@ -126,19 +140,31 @@ def _steps(iterator):
         yield value
 
 
-def _write_back(args, changed) -> None:
-    """Lists, dicts and sets that the other side changed in place change here too."""
-    if type(changed) is not dict:
-        raise wire.WireError("the protocol is broken")
+def _changeable(args, kwargs) -> dict:
+    """The arguments that a function may change in place, by place or name."""
+    given = {**dict(enumerate(args)), **kwargs}
+    return {at: a for at, a in given.items() if type(a) in CONTAINERS or _name(a) in _KNOWN}
+
+
+def _name(value) -> str | None:
+    """The name by which `known` has its type."""
+    return known.name_of(type(value))
+
+
+def _write_back(mine: dict, changed) -> None:
+    """What the other side changed in place changes here too."""
     for at, value in changed.items():
-        mine = args[at] if type(at) is int and 0 <= at < len(args) else None
-        if type(mine) is list and type(value) is list:
-            mine[:] = value
-        elif type(mine) is type(value) and (type(mine) is dict or type(mine) is set):
-            mine.clear()
-            mine.update(value)
-        else:
+        here = mine[at]
+        if type(here) is not type(value):
             raise wire.WireError("the protocol is broken")
+        if hasattr(here, "update"):  # of dict and set
+            here.clear()
+            here.update(value)
+        elif _name(here) == "deque":
+            here.clear()
+            here.extend(value)
+        else:
+            here[:] = value
 
 
 class Desk:
@@ -149,14 +175,15 @@ class Desk:
         return getattr(self, f"do_{what}")(*arguments)
 
     def do_call(self, function, args, kwargs):
-        before = {at: repr(a) for at, a in enumerate(args) if type(a) in CONTAINERS}
+        mine = _changeable(args, kwargs)
+        before = {at: repr(a) for at, a in mine.items()}
         result = function(*args, **kwargs)
-        changed = {at: args[at] for at, text in before.items() if repr(args[at]) != text}
-        same = next((at for at in before if args[at] is result), -1)
-        return (None if same >= 0 else result), changed, same
+        changed = {at: a for at, a in mine.items() if repr(a) != before[at]}
+        same = next((at for at, a in mine.items() if a is result), None)
+        return (None if same is not None else result), changed, same
 
     def do_attr(self, thing, name):
-        return (getattr(thing, name),)
+        return (_shared(getattr(thing, name)),)
 
     def do_setattr(self, thing, name, value):
         setattr(thing, name, value)
@@ -167,7 +194,7 @@ class Desk:
         return (None,)
 
     def do_item(self, thing, key):
-        return (thing[key],)
+        return (_shared(thing[key]) if type(thing) in CONTAINERS else thing[key],)
 
     def do_setitem(self, thing, key, value):
         thing[key] = value
@@ -178,7 +205,13 @@ class Desk:
         return (None,)
 
     def do_iter(self, thing):
-        return (Steps(iter(thing)),)
+        steps = iter(thing)
+        return (None if steps is thing else Steps(steps),)
+
+    def do_copy(self, thing, deep):
+        import copy  # seldom needed
+
+        return (_shared(copy.deepcopy(thing) if deep else copy.copy(thing)),)
 
     def do_reversed(self, thing):
         return (Steps(reversed(thing)),)
@@ -197,6 +230,9 @@ class Desk:
     def do_str(self, thing):
         return (str(thing),)
 
+    def do_repr(self, thing):
+        return (repr(thing),)
+
     def do_hash(self, thing):
         return (hash(thing),)
 
@@ -214,10 +250,20 @@ class Desk:
         raise TypeError("not plain data")
 
     def do_operate(self, name, *operands):
-        if name not in (*COMPARISONS, *ARITHMETIC, *CONVERSIONS):
+        if name not in (*COMPARISONS, *ARITHMETIC, *IN_PLACE, *CONVERSIONS):
             raise TypeError(f"unknown operator {name!r}")
-        named = {"and": "and_", "or": "or_"}.get(name, name)
-        return ((_FUNCTIONS.get(name) or getattr(operator, named))(*operands),)
+        return (function_of(name)(*operands),)
+
+
+def function_of(name: str):
+    """The function for an operator's name."""
+    named = {"and": "and_", "or": "or_"}.get(name, name)
+    return _FUNCTIONS.get(name) or getattr(operator, named)
+
+
+def _shared(value):
+    """A container that both sides are to see change."""
+    return wire.Shared(value) if type(value) in CONTAINERS else value
 
 
 class Steps:

@@ -51,6 +51,15 @@ class Ref:
         self.base, self.plain = base, plain
 
 
+class Shared:
+    """A list, dict or set to be carried by reference, though it is plain data."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value) -> None:
+        self.value = value
+
+
 def encode(value, refer) -> bytes:
     """Bytes of `value`; `refer(object) -> Ref` names what is not plain data."""
     out: list[bytes] = []
@@ -112,15 +121,22 @@ def _put_other(value, out: list[bytes], refer, depth: int) -> None:
         _text(b"k", name.encode(), out)
         _put(known.parts_of(name, value), out, refer, depth + 1)
         return
+    if kind is Shared:
+        _put_reference(b"r", refer(value.value), type(value.value).__name__, out, depth)
+        return
     base = None if hasattr(kind, "their_reference") else _base_of(kind)
     if base is not None and (refer is None or kind.__module__ not in OWN_MODULES):
         _put(known.plain(base, value), out, refer, depth)
         return
-    ref = refer(value)
-    out.append((b"v" if base in _VALUES else b"r") + ref.owner + _size(ref.number))
-    _put((ref.kind, base.__name__ if base else ""), out, refer, depth + 1)
+    tag, name = (b"v" if base in _VALUES else b"r"), (base.__name__ if base else "")
+    _put_reference(tag, refer(value), name, out, depth)
     if base in _VALUES:
         _put(known.plain(base, value), out, refer, depth + 1)
+
+
+def _put_reference(tag: bytes, ref: Ref, base: str, out: list[bytes], depth: int) -> None:
+    out.append(tag + ref.owner + _size(ref.number))
+    _put((ref.kind, base), out, None, depth + 1)
 
 
 def _base_of(kind: type) -> type | None:
