@@ -20,7 +20,7 @@ from rewards.code.sandbox import bubblewrap_missing
 
 #: Forgeries end by themselves, nearly all of them; harms are to be ended.
 SHORT = {"seconds": 1, "memory_mb": 256}
-SHORTER = {"seconds": 0.2, "memory_mb": 256}
+SHORTER = {"seconds": 0.1, "memory_mb": 256}
 #: More than processors: many of them sleep, or wait to be ended.
 SLOTS = 6
 needs_bubblewrap = pytest.mark.skipif(bool(bubblewrap_missing()), reason=bubblewrap_missing())
