@@ -59,8 +59,13 @@ class Cache:
 def key_of(
     verifier: str, response: str, ground_truth: str, extra: Mapping[str, Any], settings: Any = ()
 ) -> bytes | None:
-    """What a verdict depends on, as a digest; None if the options are not plain data."""
+    """What a verdict depends on, as a digest; None if the options are not plain data.
+
+    JSON has texts alone as keys of objects: options with others are no plain data.
+    """
     try:
+        if not _keys_are_texts(extra):
+            return None
         options = json.dumps([settings, dict(extra)], sort_keys=True)
     except (TypeError, ValueError, RecursionError):
         return None
@@ -70,6 +75,12 @@ def key_of(
         digest.update(len(data).to_bytes(8, "big"))
         digest.update(data)
     return digest.digest()
+
+
+def _keys_are_texts(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _keys_are_texts(held) for key, held in value.items())
+    return not isinstance(value, list | tuple) or all(map(_keys_are_texts, value))
 
 
 def enabled() -> bool:

@@ -61,6 +61,7 @@ def judge_with(verifier: Verifier, answers: Sequence[AnswerItem]) -> list[Verdic
 def _run(work: _Work) -> list[Verdict]:
     futures = work.start()
     try:
+        work.help()
         for future in futures:
             future.result()
     except BaseException:
@@ -80,6 +81,7 @@ class _Work:
         self._same: list[tuple[int, int]] = []
         self._settings = signature()
         self._cache = cache.shared() if cache.enabled() else None
+        self._shares: list[_Share] = []
         self._groups: list[tuple[Verifier, list[int], list[bytes | None]]] = []
         for verifier, places in self._by_verifier():
             for place in places:
@@ -101,6 +103,17 @@ class _Work:
                 alone = len(self._groups) == 1 and not background
                 done += self._in_threads(verifier, places, keys, alone)
         return done
+
+    def help(self) -> None:
+        """Judge what no thread has begun, from the end, instead of waiting for it.
+
+        All threads may be busy with verifiers that wait for this very batch: those that call
+        others from threads of their own.
+        """
+        for share in reversed(self._shares):
+            share.run()
+            if share.future.done():
+                share.future.result()  # the first error ends the batch
 
     def verdicts(self) -> list[Verdict]:
         for place, twin in self._same:
@@ -167,10 +180,14 @@ class _Work:
         together = hasattr(instance, "verify_batch") or not verifier.declared
         shares = [whole] if together else [range(i, i + 1) for i in whole]
         if (alone and len(shares) == 1) or getattr(_inside, "thread", False):
-            # A verifier that calls others is in one of these threads already: were it to wait for
+            # A verifier that calls others is in one of these threads already: were it to await
             # another of them, all could wait.
             return [_done(judge, share) for share in shares]
-        return [_threads().submit(_marked, judge, share) for share in shares]
+        begun = [_Share(judge, share) for share in shares]
+        self._shares += begun
+        for share in begun:
+            _threads().submit(_marked, share)
+        return [share.future for share in begun]
 
     def _keep(self, place: int, key: bytes | None, verdict: Verdict) -> None:
         self._verdicts[place] = verdict
@@ -243,9 +260,32 @@ def _done(function: Callable[[range], None], share: range) -> Future[None]:
     return future
 
 
-def _marked(function: Callable[[range], None], share: range) -> None:
+class _Share:
+    """A part of a batch, for whichever thread comes first: one of ours, or the one that waits."""
+
+    def __init__(self, judge: Callable[[range], None], places: range) -> None:
+        self.future: Future[None] = Future()
+        self._judge = judge
+        self._places = places
+        self._taken = threading.Lock()
+
+    def run(self) -> None:
+        """Judge it, unless it was begun or cancelled. An error is the future's."""
+        if not self._taken.acquire(blocking=False):
+            return
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            self._judge(self._places)
+        except BaseException as error:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(None)
+
+
+def _marked(share: _Share) -> None:
     _inside.thread = True
-    function(share)
+    share.run()
 
 
 def _threads() -> ThreadPoolExecutor:

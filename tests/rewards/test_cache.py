@@ -105,6 +105,13 @@ def test_options_that_are_no_plain_data_are_not_remembered(counting):
     assert judged == {"a": 2}
 
 
+def test_numbers_as_keys_are_not_taken_for_their_texts(counting):
+    name, judged = counting
+    for note in ({"1": "a"}, {1: "a"}, [{"1": "a"}], [{1: "a"}], {None: 0}, {"null": 0}):
+        assert rewards.verify(name, "a", "b", note=note).feedback == str(note)
+    assert judged == {"a": 6}
+
+
 def test_a_verifier_may_refuse_to_be_cached(counting, monkeypatch):
     rewards.register_verifier("uncacheable")(_Uncacheable)
     rewards.verify_batch([("uncacheable", "a", "b", {})] * 3)
