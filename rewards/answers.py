@@ -7,7 +7,6 @@ Every function is linear in the length of the text, and reads only what is after
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 _FINAL = re.compile(
@@ -42,15 +41,6 @@ _NO_UNIT = re.compile(
 )
 _BOLD = re.compile(r"(?<![\w)])\*\*|\*\*(?![\w(])")
 _TAIL = 2000
-
-
-def check_options(name: str, options: Mapping[str, Any], known: frozenset[str]) -> None:
-    """Raise ValueError if `options` has a key that the verifier `name` does not know."""
-    unknown = set(options) - known
-    if unknown:
-        raise ValueError(
-            f"the {name} verifier has no option {sorted(unknown)}; it has {sorted(known)}"
-        )
 
 
 def choice(name: str, option: str, value: Any, known: tuple[str, ...]) -> str:

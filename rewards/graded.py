@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rewards.answers import after_thinking, check_options, shown
+from rewards.answers import after_thinking, shown
 from rewards.verdict import Verdict
 
 _MAX_CHARS = 1_000_000
@@ -34,7 +34,6 @@ class GradedVerifier:
 
     def __call__(self, response: str, ground_truth: str, **extra: Any) -> Verdict:
         begun = time.perf_counter()
-        check_options("graded", extra, self.OPTIONS)
         try:
             truth = _read(ground_truth)
         except RecursionError:

@@ -10,7 +10,7 @@ import re
 import time
 from typing import Any
 
-from rewards.answers import after_thinking, check_options
+from rewards.answers import after_thinking
 from rewards.verdict import Verdict
 
 _FENCE = re.compile(r"```[^\n]*\n(.*?)```", re.DOTALL)
@@ -44,7 +44,6 @@ class HeuristicLean:
 
     def __call__(self, response: str, ground_truth: str, **extra: Any) -> Verdict:
         begun = time.perf_counter()
-        check_options("heuristic_lean", extra, self.OPTIONS)
         statement = _statement(ground_truth)
         if not statement:
             return Verdict.failed("verifier_error", "the ground truth states no theorem")

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from rewards.answers import after_marker, after_thinking, check_options, choice, last_boxed, shown
+from rewards.answers import after_marker, after_thinking, choice, last_boxed, shown
 from rewards.verdict import Verdict
 
 _MAX_CHARS = 1_000_000
@@ -34,7 +34,6 @@ class ExactVerifier:
 
     def __call__(self, response: str, ground_truth: str, **extra: Any) -> Verdict:
         begun = time.perf_counter()
-        check_options("exact", extra, self.OPTIONS)
         how = choice("exact", "extract", extra.get("extract", "all"), ("all", "boxed", "line"))
         if len(response) > int(extra.get("max_chars", _MAX_CHARS)):
             return Verdict.failed("malformed", "the response is too long")
@@ -69,7 +68,6 @@ class RegexVerifier:
 
     def __call__(self, response: str, ground_truth: str, **extra: Any) -> Verdict:
         begun = time.perf_counter()
-        check_options("regex", extra, self.OPTIONS)
         how = choice("regex", "extract", extra.get("extract", "all"), ("all", "boxed", "line"))
         match = choice("regex", "match", extra.get("match", "fullmatch"), ("fullmatch", "search"))
         if len(response) > int(extra.get("max_chars", _MAX_CHARS)):

@@ -27,7 +27,6 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from rewards.answers import check_options
 from rewards.errors import RewardsError
 from rewards.verdict import Verdict
 
@@ -54,7 +53,6 @@ class _Scorer:
 
     def __call__(self, response: str, ground_truth: str, **extra: Any) -> Verdict:
         begun = time.perf_counter()
-        check_options(f"verl {self.module}", extra, self.OPTIONS)
         extra.pop("seconds", None)  # the pool's
         if len(response) > _MAX_CHARS:
             return Verdict.failed("malformed", "the response is too long")

@@ -17,7 +17,6 @@ from rewards.judge.prompt import Case, NoRulingError, Ruling
 from rewards.judge.settings import Settings
 from rewards.verdict import Verdict
 
-_OPTIONS = frozenset({"question", "rubric", "model", "show_answer", "seconds", "max_chars"})
 _MAX_CHARS = 20_000
 _SECONDS = 60.0
 _Job = tuple[Case, str, float]
@@ -29,11 +28,11 @@ class JudgeVerifier:
     Options of a call: question (the task as the candidate saw it), rubric (what else counts),
     model (instead of the one set), show_answer (False: no feedback, since what a judge says
     quotes the reference as a rule), seconds (60, for one request), max_chars (20,000). Address,
-    key and budget are in `Settings`, by default from the environment. Further keys are a
-    ValueError; JudgeError is raised where the judge is not set up.
+    key and budget are in `Settings`, by default from the environment. JudgeError is
+    raised where the judge is not set up.
     """
 
-    OPTIONS = _OPTIONS
+    OPTIONS = frozenset({"question", "rubric", "model", "show_answer", "seconds", "max_chars"})
     ISOLATION = "own"
     CACHEABLE = False  # it keeps its own, on disk
 
@@ -80,11 +79,6 @@ class JudgeVerifier:
 
 
 def _prepare(response: str, ground_truth: str, options: Mapping[str, Any]) -> _Job | Verdict:
-    unknown = set(options) - _OPTIONS
-    if unknown:
-        raise ValueError(
-            f"the judge verifier has no option {sorted(unknown)}; it has {sorted(_OPTIONS)}"
-        )
     seconds = float(options.get("seconds", _SECONDS))
     if not 0 < seconds < math.inf:
         raise ValueError(f"seconds={seconds}: a positive number is needed")

@@ -15,7 +15,6 @@ from typing import Any
 
 from rewards.answers import (
     after_thinking,
-    check_options,
     choice,
     last_boxed,
     last_number,
@@ -52,7 +51,6 @@ class MathVerifier:
 
     def __call__(self, response: str, ground_truth: str, **extra: Any) -> Verdict:
         begun = time.perf_counter()
-        check_options("math", extra, self.OPTIONS)
         how = choice("math", "extract", extra.get("extract", "auto"), ("auto", "boxed"))
         if len(response) > int(extra.get("max_chars", 1_000_000)):
             return Verdict.failed("malformed", "the response is too long")

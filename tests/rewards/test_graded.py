@@ -7,7 +7,7 @@ import json
 import pytest
 
 import rewards
-from rewards.graded import GradedVerifier, split_tests
+from rewards.graded import split_tests
 
 STEPS = json.dumps({"of": "steps", "steps": ["48/2=24", "48+24=72"], "answer": "72"})
 
@@ -96,8 +96,3 @@ def test_asserts_and_cases_are_split_one_by_one() -> None:
 )
 def test_a_ground_truth_that_cannot_be_read(truth: str) -> None:
     assert rewards.verify("graded", "x", truth).reason == "verifier_error"
-
-
-def test_an_option_that_it_has_not_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no option"):
-        GradedVerifier()("x", STEPS, partial=True)

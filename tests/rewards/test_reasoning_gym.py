@@ -304,7 +304,7 @@ def test_options_and_long_answers() -> None:
     text = truth("gcd", entry)
     assert verifier("1" * 100_001, text).reason == "malformed"
     assert verifier("11", text, max_chars=1).reason == "malformed"
-    for bad in ({"level": 1}, {"extract": "tail"}, {"pass_at": 0}, {"pass_at": 1.5}):
+    for bad in ({"extract": "tail"}, {"pass_at": 0}, {"pass_at": 1.5}):
         with pytest.raises(ValueError, match=next(iter(bad))):
             verifier("1", text, **bad)
 

@@ -61,9 +61,7 @@ def test_regex(response: str, pattern: str, options: dict, reason: str) -> None:
     assert RegexVerifier()(response, pattern, **options).reason == reason
 
 
-def test_options_that_they_have_not_are_errors() -> None:
-    with pytest.raises(ValueError, match="no option"):
-        ExactVerifier()("a", "a", ignore_case=True)
+def test_a_value_that_an_option_has_not_is_an_error() -> None:
     with pytest.raises(ValueError, match="match='find'"):
         RegexVerifier()("a", "a", match="find")
 

@@ -193,3 +193,9 @@ def test_an_unknown_isolation_is_refused(registry):
     rewards.register_verifier("odd")(Odd)
     with pytest.raises(ValueError, match="ISOLATION='thread'"):
         rewards.verify("odd", "", "")
+
+
+@pytest.mark.parametrize("name", sorted(registry_module._BUILT_IN))
+def test_an_option_that_a_verifier_has_not_is_the_callers_error(name):
+    with pytest.raises(ValueError, match=f"{name} has no option .'no_such_option'.; it has .'"):
+        rewards.verify(name, "5", "5", no_such_option=1)
