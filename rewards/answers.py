@@ -30,6 +30,9 @@ _ITEM = re.compile(
 # What makes one more answer of what follows: `5, 6`, `$5$ and $6$`, `5. Or maybe 6`.
 _MORE = re.compile(
     r"[.,;]?[ \t]*\(?\b(?:or|but|maybe|perhaps|possibly|alternatively)\b[^$\d\n\\-]{0,40}"
+    r"|\.\s*(?:(?:hmm|well|wait|no|actually)\b[,.]?\s*)?(?:or|maybe|perhaps|possibly|alternatively"
+    r"|(?:it|this|that)\s(?:could|might|may)(?:\salso)?\sbe|another\s(?:possibility|option)\sis"
+    r"|on\ssecond\sthought)\b[^$\d\n\\-]{0,40}"
     r"|[.,;]?\s*\(?\b(?:or|and|maybe|perhaps)\b\s*|[,;]\s*|[ \t]*[/|&][ \t]*|[ \t]+(?=[$\\])",
     re.IGNORECASE,
 )

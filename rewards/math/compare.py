@@ -4,7 +4,8 @@ What costs time in math-verify is the search for LaTeX in a long response, the A
 sympy's `simplify` on answers that differ. So only the answer itself is parsed, a ground truth is
 parsed once, two numbers written plainly are compared as they stand, and two expressions that
 differ in value at a point are not simplified. None of this changes a verdict of math-verify's;
-what we do change is in `_word`, `_other_base` and `_parse`, and in docs/verifiers/math.md.
+what we do change is in `_word`, `_other_base`, `_parse`, `_differ_at` and `rewards.math.units`,
+and in docs/verifiers/math.md.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
+from rewards.math.units import number_of, units_differ
+
 _INTEGER = r"-?(?:0|[1-9]\d{0,29}|[1-9]\d{0,2}(?:,\d{3}){1,9})"
 _PLAIN = re.compile(_INTEGER, re.ASCII)
 _FRACTION = re.compile(rf"(-?)\\[dt]?frac\{{({_INTEGER})\}}\{{({_INTEGER})\}}", re.ASCII)
@@ -22,9 +25,10 @@ _BASED = re.compile(r"([0-9A-Za-z]+)_\{?(\d+)\}?", re.ASCII)
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _WORDS = re.compile(r"[A-Za-z]+(?:[ -][A-Za-z]+)*")
 _AS_TEXT = re.compile(r"\\(?:text|mathrm|operatorname|textbf|textit|mbox)\s*\{\s*([^{}]*?)\s*\}")
-_PERCENT = re.compile(r"([^%$]+?)\\?%")
+_PERCENT = re.compile(r"([^%$]+?)(?:\\?%|\s*(?:\\text\{\s*)?\bpercent\b\s*\}?)")
 # The free symbols of two expressions are set to these in turn, and in turn from the second on.
 _POINTS = ((137, 59), (271, 83), (313, 67), (419, 71), (523, 97), (631, 89))
+_NOISE = 1e-60
 # Forms that answers take, each with rules of the grammar that the others lack.
 _WARM = (
     "7", "-3.25", r"\frac{3\sqrt{2}}{4}", r"\frac12", "2^{10}", "x^2 - 3x + 1", "(1, 2)", "[0, 3)",
@@ -53,8 +57,9 @@ def answers_equal(
     word = _word(gold)
     if word is not None:
         return word == _as_text(answer, word)
-    if _other_base(gold, answer):
+    if _other_base(gold, answer) or units_differ(gold, answer):
         return False
+    gold, answer = number_of(gold), number_of(answer)
     wanted, found = _parsed_gold(gold), _parse(answer)
     if not found or _refuted(wanted, found, decimals):
         return False
@@ -182,6 +187,9 @@ def _differ_at(gold: Any, answer: Any, symbols: list[Any], shift: int, decimals:
         for place, symbol in enumerate(symbols)
     }
     values = [complex(one.evalf(15, subs=point)) for one in (gold, answer)]
-    distance = abs(values[0] - values[1])
+    distance, size = abs(values[0] - values[1]), max(map(abs, values))
+    # Small numbers have to agree in half as many leading digits: all below 1e-6 are 0.000000. What
+    # is below _NOISE is a zero that was not simplified.
+    small = 10.0 ** (-decimals / 2) * size if size > _NOISE else 1.0
     # Not a number compares as False: then nothing is refuted.
-    return distance > 2 * 10.0**-decimals + 1e-9 * abs(values[0])
+    return distance > min(2 * 10.0**-decimals + 1e-9 * abs(values[0]), small)

@@ -62,6 +62,15 @@ def complete_information(query: Query, plan: Plan, database: Database, flights: 
     return "" if filled >= query.days else "more than half of the information is absent"
 
 
+def complete_days(query: Query, plan: Plan) -> float:
+    """The share of days, of those asked for or those planned, that lack nothing."""
+    done = [
+        bool(day.city) and not _lacking(day, last=number == query.days)
+        for number, day in enumerate(plan, 1)
+    ]
+    return sum(done[: query.days]) / max(query.days, len(plan))
+
+
 def _lacking(day: Day, last: bool) -> str:
     absent = [field for field in FIELDS if day.fields[field] is None]
     needed = ["transportation"] if day.travels else ["attraction", "breakfast", "lunch", "dinner"]

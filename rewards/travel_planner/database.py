@@ -168,7 +168,10 @@ def _flight_rows(content: Any) -> Iterator[tuple[str, float]]:
     if isinstance(content, str):
         yield from ((row[1], float(row[2])) for row in _FLIGHT_ROW.finditer(content))
     elif isinstance(content, list):
-        yield from ((str(row["Flight Number"]), float(row["Price"])) for row in content)
+        try:
+            yield from ((str(row["Flight Number"]), float(row["Price"])) for row in content)
+        except (LookupError, TypeError) as err:
+            raise ValueError(f"a flight of the reference information lacks {err}") from None
 
 
 @functools.lru_cache(maxsize=2)

@@ -30,7 +30,14 @@ _LINE = re.compile(
 )
 _FENCE = re.compile(r"```(?:json|python)?[ \t]*\n(.*?)```", re.DOTALL)
 _FROM_TO = re.compile(r"from\s+(\S.*?)\s+to\s+([^,;]+)")
-_FLIGHT = re.compile(r"flight number:\s*(F\d+)", re.IGNORECASE)
+_FLIGHT = re.compile(r"flight(?:\s+number)?\s*:?\s*(F\d+)", re.IGNORECASE)
+_KINDS = {
+    "flight": re.compile(r"\bflight", re.IGNORECASE),
+    "self-driving": re.compile(r"\bself[\s-]?driv", re.IGNORECASE),
+    "taxi": re.compile(r"\btaxi", re.IGNORECASE),
+}
+_PLAN = re.compile(r"\[\s*\{")
+_TRIES = 20
 _UNUSED = "You don't need to fill in the information for this or later days."
 
 
@@ -75,7 +82,8 @@ class Day:
 
 @dataclass(frozen=True)
 class Leg:
-    """A day's transportation. kind: flight, self-driving, taxi or "" where it is none of them."""
+    """A day's transportation. kind: flight, self-driving, taxi, or "" where it is none of them or
+    several; number: of the flight, "" where there is none or several."""
 
     kind: str
     number: str
@@ -89,9 +97,14 @@ def leg_of(day: Day) -> Leg | None:
     if not text:
         return None
     origin, destination = from_to(text) or from_to(day.city) or ("", "")
-    number = _FLIGHT.search(text)
-    kinds = [kind for kind in ("taxi", "self-driving", "flight") if kind in text.lower()]
-    return Leg(kinds[0] if kinds else "", number[1] if number else "", origin, destination)
+    kinds = [kind for kind, words in _KINDS.items() if words.search(text)]
+    numbers = list(dict.fromkeys(_FLIGHT.findall(text)))
+    return Leg(_only(kinds), _only(numbers).upper(), origin, destination)
+
+
+def _only(found: list[str]) -> str:
+    """The one that was found: of several, one could be judged and another be meant."""
+    return found[0] if len(found) == 1 else ""
 
 
 def from_to(text: str) -> tuple[str, str] | None:
@@ -114,15 +127,15 @@ def read_plan(response: str) -> list[Day]:
     """The days of a plan, empty ones at the end left out. Raises PlanError.
 
     response: a JSON (or Python) list of days with the keys of the benchmark, in a fence or not,
-    perhaps under the key "plan"; or its text, "Day 1:" and a line for each key. Text up to the
-    last </think> is ignored.
+    perhaps under the key "plan", or JSON with words around it; or its text, "Day 1:" and a line
+    for each key. Text up to the last </think> is ignored.
     """
     text = response.rpartition("</think>")[2].strip()
     fenced = _FENCE.findall(text)
     text = fenced[-1].strip() if fenced else text
     if not text:
         raise PlanError("there is no plan", "no_answer")
-    days = [_day(entry) for entry in (_list(text) if text[0] in "[{" else _text_days(text))]
+    days = [_day(entry) for entry in _entries(text)]
     while days and not days[-1].city and not any(days[-1].fields.values()):
         days.pop()
     if not days:
@@ -130,6 +143,29 @@ def read_plan(response: str) -> list[Day]:
     if len(days) > _MAX_DAYS:
         raise PlanError(f"{len(days)} days are more than {_MAX_DAYS}")
     return days
+
+
+def _entries(text: str) -> list[Any]:
+    if text[0] in "[{":
+        try:
+            return _list(text)
+        except PlanError:
+            if (among_words := _last_list(text)) is None:
+                raise
+            return among_words
+    among_words = _last_list(text)
+    return _text_days(text) if among_words is None else among_words
+
+
+def _last_list(text: str) -> list[Any] | None:
+    """The last list of objects in JSON that stands among other words."""
+    begins = [match.start() for match in _PLAN.finditer(text)]
+    for begin in reversed(begins[-_TRIES:]):
+        try:
+            return json.JSONDecoder().raw_decode(text, begin)[0]
+        except (ValueError, RecursionError):
+            continue
+    return None
 
 
 def _list(text: str) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,31 +48,56 @@ def read_query(ground_truth: str) -> Query:
     row = json.loads(ground_truth)
     if not isinstance(row, dict):
         raise ValueError("expected a JSON object with the columns of a query")
-    lacking = [
-        name for name in ("org", "dest", "days", "people_number", "budget") if name not in row
-    ]
+    lacking = [name for name in _NEEDED if name not in row]
     if lacking:
         raise ValueError(f"the query has no {', '.join(lacking)}")
     wanted = _literal(row.get("local_constraint")) or {}
-    days = int(row["days"])
+    if not isinstance(wanted, dict):
+        raise ValueError("local_constraint is no object")
+    days = _count(row["days"], "days")
     return Query(
-        org=str(row["org"]),
-        dest=str(row["dest"]),
+        org=_name(row, "org"),
+        dest=_name(row, "dest"),
         days=days,
-        cities=int(row.get("visiting_city_number") or _CITIES.get(days, 0)),
-        people=int(row["people_number"]),
-        budget=float(row["budget"]),
+        cities=_count(row.get("visiting_city_number") or _CITIES.get(days), "visiting_city_number"),
+        people=_count(row["people_number"], "people_number"),
+        budget=_budget(row["budget"]),
         house_rule=_one_of(wanted, "house rule", HOUSE_RULES),
         room_type=_one_of(wanted, "room type", tuple(ROOM_TYPES)),
-        cuisines=tuple(wanted.get("cuisine") or ()),
+        cuisines=_cuisines(wanted.get("cuisine") or []),
         transportation=_one_of(wanted, "transportation", tuple(TRANSPORTATION)),
         flights=_flights(row),
     )
 
 
+def _name(row: dict[str, Any], name: str) -> str:
+    if not isinstance(row[name], str) or not row[name].strip():
+        raise ValueError(f"{name} is no name of a place")
+    return row[name]
+
+
+def _count(value: Any, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float | str) or int(value) < 1:
+        raise ValueError(f"{name}={value!r} is to be a whole number of 1 or more")
+    return int(value)
+
+
+def _budget(value: Any) -> float:
+    dollars = float(value)
+    if not 0 < dollars < math.inf:
+        raise ValueError(f"budget={value!r} is to be a number of dollars")
+    return dollars
+
+
+def _cuisines(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"cuisine={value!r} is to be a list of names")
+    return tuple(value)
+
+
 def _one_of(wanted: dict[str, Any], name: str, known: tuple[str, ...]) -> str | None:
     value = wanted.get(name)
-    if value is not None and value not in known:
+    if value is not None and (not isinstance(value, str) or value not in known):
         raise ValueError(f"{name} {value!r} is unknown; known: {', '.join(known)}")
     return value
 

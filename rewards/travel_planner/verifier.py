@@ -1,7 +1,8 @@
 """The verifier `travel_planner`: does this plan meet the constraints of its query?
 
 TravelPlanner (arXiv 2402.01622): eight commonsense constraints and up to five hard ones. `score`
-is the share that is met, `passed` says that all are.
+is the share that is met, times the share of days that are complete: what is not planned violates
+nothing, and an empty plan would score most of them. `passed` says that all are met.
 """
 
 from __future__ import annotations
@@ -9,7 +10,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from rewards.travel_planner.commonsense import BEFORE_HARD, COMMONSENSE, Flights, Plan
+from rewards.travel_planner.commonsense import (
+    BEFORE_HARD,
+    COMMONSENSE,
+    Flights,
+    Plan,
+    complete_days,
+)
 from rewards.travel_planner.database import open_database, published_flights
 from rewards.travel_planner.hard import hard_constraints
 from rewards.travel_planner.plan import PlanError, leg_of, read_plan
@@ -35,7 +42,7 @@ class TravelPlannerVerifier:
         start = time.perf_counter()
         try:
             query = read_query(ground_truth)
-        except (ValueError, SyntaxError, TypeError) as err:
+        except (ValueError, SyntaxError, TypeError, RecursionError) as err:
             return Verdict.failed("verifier_error", f"the ground truth cannot be read: {err}")
         max_chars = int(extra.get("max_chars", 100_000))
         if len(response) > max_chars:
@@ -67,16 +74,17 @@ def _judge(query: Query, plan: Plan, folder: str | None, start: float) -> Verdic
             violated[name] = "not judged: the plan is incomplete or names what does not exist"
         elif text := judge(query, plan, database, flights):
             violated[name] = text
-    return _verdict(violated, len(COMMONSENSE) + len(hard), time.perf_counter() - start)
+    total = len(COMMONSENSE) + len(hard)
+    score = (total - len(violated)) / total * complete_days(query, plan)
+    return _verdict(violated, score, time.perf_counter() - start)
 
 
 def _flights(query: Query, folder: str | None) -> Flights:
     return query.flights if query.flights is not None else published_flights(folder)
 
 
-def _verdict(violated: dict[str, str], total: int, seconds: float) -> Verdict:
+def _verdict(violated: dict[str, str], score: float, seconds: float) -> Verdict:
     if not violated:
         return Verdict.ok(seconds)
     feedback = "\n".join(f"{name}: {text}" for name, text in violated.items())
-    score = (total - len(violated)) / total
     return Verdict.failed("wrong_answer", feedback[:_FEEDBACK_CHARS], seconds, score)

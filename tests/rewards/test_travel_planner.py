@@ -44,6 +44,8 @@ def test_a_good_plan_passes_in_every_form(judge):
         json.dumps([*plan(), {}, {}]),
         json.dumps({"plan": plan()}),
         f"Let me see.\n```json\n{json.dumps(plan(), indent=1)}\n```",
+        f"Here is my plan [with prices]: {json.dumps(plan())} I hope that it helps!",
+        f'{{"days": 3}} and then\n{json.dumps({"plan": plan()})}\n[1] see above',
         f"<think>Day 1:\nDinner: Nowhere</think>\n{json.dumps(plan())}",
         repr(plan()),
         as_text(plan()),
@@ -79,6 +81,46 @@ def test_each_commonsense_constraint_is_judged(judge, edits, constraint, word):
     line = next(li for li in verdict.feedback.splitlines() if li.startswith(f"{constraint}: "))
     assert word in line
     assert 0 < verdict.score < 1
+
+
+@pytest.mark.parametrize("text", ["-", ""])
+def test_an_empty_plan_scores_nothing(judge, text):
+    """What is not planned violates nothing: it met 5 of the 9."""
+    fields = ("transportation", "breakfast", "attraction", "lunch", "dinner", "accommodation")
+    days = [{"days": n, "current_city": "Bridgeton", **dict.fromkeys(fields, text)} for n in (1, 2)]
+    assert judge(days, query()).score == 0
+    assert judge(days[:1], query()).score == 0
+    assert judge(plan()[:1] + days, query()).score < 0.25
+
+
+def test_a_day_that_lacks_something_costs_its_share(judge):
+    assert judge(plan((2, "lunch", "-")), query()).score == pytest.approx(7 / 9 * 2 / 3)
+    assert judge([*plan(), plan()[2]], query()).score < judge(plan(), query()).score * 0.75
+
+
+@pytest.mark.parametrize("kind", ["Self-driving", "self driving", "SELF-DRIVING", "Taxi", "taxi"])
+def test_transportation_in_any_case(judge, kind):
+    assert judge(driven(kind), query(budget=9000)).passed
+
+
+def test_a_flight_by_its_number(judge):
+    there, back = f"from {HOME} to Bridgeton", f"from Bridgeton to {HOME}"
+    by_number = plan(
+        (1, "transportation", f"flight F0000001, {there}"),
+        (3, "transportation", f"FLIGHT NUMBER: f0000002, {back}"),
+    )
+    assert judge(by_number, query()).passed
+    wants = {"transportation": "no flight"}
+    assert "no flight" in judge(by_number, query(wants=wants)).feedback
+
+
+@pytest.mark.parametrize(
+    "words", ["Taxi or Self-driving", "Flight Number: F0000001, then Taxi", "a self-made raft"]
+)
+def test_transportation_of_several_kinds_or_none_does_not_exist(judge, words):
+    edit = (1, "transportation", f"{words}, from {HOME} to Bridgeton")
+    verdict = judge(plan(edit), query(wants={"transportation": "no flight"}))
+    assert "within sandbox: day 1: there is no" in verdict.feedback
 
 
 def test_the_score_is_the_share_of_constraints_that_are_met(judge):
@@ -244,8 +286,11 @@ SPACED = json.dumps(plan((1, "transportation", "from a " * 140 + " " * 900)))
         "```" + "\n" * 90_000 + "x",
         "a" + "\n" * 90_000 + "Day 1:" + "\n" * 9_000 + "x",
         SPACED,
+        "[{" * 45_000,
+        '[{"a":' * 16_000,
+        "x" + '[{"a":' * 16_000,
     ],
-    ids=range(7),
+    ids=range(10),
 )
 def test_hostile_texts_take_little_time(judge, text):
     start = time.process_time()
@@ -264,8 +309,21 @@ def test_hostile_texts_take_little_time(judge, text):
         query(local_constraint="__import__('os')"),
         query(reference_information="{"),
         query(reference_information=3),
+        query(days=0),
+        query(days=4),
+        query(people_number=-1),
+        query(people_number=True),
+        query(budget=float("nan")),
+        query(budget=None),
+        query(org=""),
+        query(local_constraint=["no flight"]),
+        query(wants={"cuisine": "French"}),
+        query(wants={"room type": ["shared room"]}),
+        query(reference_information={f"Flight from {HOME} to Bridgeton on 2022-03-01": [{}]}),
+        query(reference_information={f"Flight from {HOME} to Bridgeton on 2022-03-01": [3]}),
+        query(local_constraint="(" * 1000),
     ],
-    ids=range(8),
+    ids=range(21),
 )
 def test_a_query_that_cannot_be_read_drops_the_row(judge, ground_truth):
     assert judge(plan(), ground_truth).reason == "verifier_error"
