@@ -82,10 +82,43 @@ def _same_word(answer: str, entry: Mapping[str, Any]) -> bool:
     return answer.lower() == entry["answer"].lower()
 
 
+def _same_words(answer: str, entry: Mapping[str, Any]) -> bool:
+    """The library does not look at words that follow the right ones."""
+    return answer.lower().split() == entry["answer"].lower().split()
+
+
+def _one_number(answer: str, entry: Mapping[str, Any]) -> bool:
+    """The library takes the first number of a text, without its sign."""
+    numbers = re.findall(r"-?\d[\d,]*(?:\.\d+)?", answer)
+    return len(numbers) == 1 and _same_number(numbers[0], entry)
+
+
+def _same_people(answer: str, entry: Mapping[str, Any]) -> bool:
+    """The library passes over all words but names and roles, such as "it is false that"."""
+    words = [set(re.findall(r"\w+", text.lower())) for text in (answer, entry["answer"])]
+    return words[0] <= words[1] | {"and", "a", "an"}
+
+
+def _made_of(pattern: str) -> Callable[[str, Mapping[str, Any]], bool]:
+    """The library picks what it can read out of any text; here nothing else may be in it."""
+    return lambda answer, _: re.fullmatch(pattern, answer.strip()) is not None
+
+
 #: Families whose scorer gives full marks to wrong answers, and what else has to hold for these.
 _TOO_KIND: dict[str, Callable[[str, Mapping[str, Any]], bool]] = {
     "game_of_life_halting": _same_truth_value,
     "coin_flip": _same_number,
+    "fraction_simplification": _made_of(
+        r"\$?\s*(?:-?\d+\s*/\s*-?\d+|-?\\[dt]?frac\{-?\d+\}\{-?\d+\}|-?\d+)\s*\$?"
+    ),
+    "gsm_symbolic": _one_number,
+    "kakurasu": _made_of(r"[01\s]+"),
+    "knights_knaves": _same_people,
+    "letter_jumble": _same_words,
     "puzzle24": _given_numbers,
+    "quantum_lock": _made_of(r"[A-Ca-c](?:\s*(?:→|->|,|\s)\s*[A-Ca-c])*"),
+    "rush_hour": _made_of(r"(?:[A-Z][+-]\d+[\s,]*)+"),
+    "sokoban": _made_of(r"[UDLR\s]+"),
     "spell_backward": _same_word,
+    "survo": _made_of(r"[\d\s-]+"),
 }

@@ -215,24 +215,49 @@ def test_no_other_family_evaluates(tasks: dict[str, tuple[dict[str, Any], str]])
         ("game_of_life_halting", "banana"),  # bool("banana") == bool("False")
         ("coin_flip", "0"),  # the share of equal leading characters is 1
         ("puzzle24", "1*2*3*4"),  # makes 24 of other numbers
-        ("spell_backward", None),  # the right word and more
+        ("spell_backward", "{}x"),  # the right word and more
+        ("letter_jumble", "{} wrong"),
+        ("gsm_symbolic", "-{}"),
+        ("gsm_symbolic", "{} or 0"),
+        ("knights_knaves", "It is false that {}"),
+        ("knights_knaves", "{} Or else they lie."),
+        ("quantum_lock", "not {}"),  # of other letters none is looked at
+        ("survo", "not {}"),
+        ("kakurasu", "not {}"),
+        ("rush_hour", "not A+4"),
+        ("sokoban", "not {}"),
+        ("fraction_simplification", "{} or 1/2"),
     ],
 )
-def test_full_marks_for_wrong_answers_are_taken_back(family: str, answer: str | None) -> None:
+def test_full_marks_for_wrong_answers_are_taken_back(family: str, answer: str) -> None:
     """The library gives 1.0 for some of each: when it no longer does, the mend can go."""
-    dataset = gym.create_dataset(family, seed=6, size=12)
-    entries = [dataset[index] for index in range(12)]
+    size = 12 if family in ("coin_flip", "puzzle24", "spell_backward") else 4
+    config = CONFIGS.get(family, {})
+    dataset = gym.create_dataset(family, seed=6, size=size, **config)
+    entries = [dataset[index] for index in range(size)]
     given = []
     for index, entry in enumerate(entries):
-        wrong = answer or entry["answer"] + "x"
+        wrong = answer.format(entry["answer"])
         right = family == "coin_flip" and float(entry["answer"]) < 1e-3
         if dataset.score_answer(wrong, entry) >= 1 and not right:
             given.append((index, wrong))
     assert given
     for index, wrong in given[:3]:
-        text = ground_truth(family, entries[index], seed=6, size=12, index=index)
-        assert verify("reasoning_gym", wrong, text).score < 1
-        assert verify("reasoning_gym", entries[index]["answer"], text).passed
+        text = ground_truth(family, entries[index], seed=6, size=size, index=index, config=config)
+        assert verify("reasoning_gym", wrong, text).score == 0
+        assert verify("reasoning_gym", right_answer(family, entries[index]), text).passed
+
+
+def test_an_integral_that_is_not_solved_is_no_answer() -> None:
+    """For some tasks the library's own answer is one, and it would be right for every task."""
+    dataset = gym.create_dataset("intermediate_integration", seed=3, size=3)
+    entry = dataset[2]
+    assert entry["answer"] == "3*Integral(x**3*cos(3*x), x) + C"
+    assert dataset.score_answer("Integral(3*x**3*cos(3*x), x)", entry) == 1
+    text = ground_truth("intermediate_integration", entry, seed=3, size=3, index=2)
+    assert verify("reasoning_gym", entry["answer"], text).reason == "malformed"
+    solved = "x**3*sin(3*x) + x**2*cos(3*x) - 2*x*sin(3*x)/3 - 2*cos(3*x)/9 + C"
+    assert verify("reasoning_gym", solved, text).passed
 
 
 def test_partial_credit_and_where_it_passes() -> None:
@@ -352,23 +377,3 @@ def test_more_tasks_of_every_family(family: str) -> None:
     texts = [truth(family, entry, index, 11) for index, entry in enumerate(entries)]
     right = judged({str(i): (answers[i], texts[i]) for i in range(SIZE)})
     assert [verdict.score for verdict in right.values()] == [1.0] * SIZE
-
-
-@pytest.mark.parametrize(
-    "family",
-    ["gsm_symbolic", "kakurasu", "knights_knaves", "quantum_lock"],
-)
-def test_families_that_forgive_words_after_the_answer(
-    tasks: dict[str, tuple[dict[str, Any], str]], family: str
-) -> None:
-    """As documented; no mend, since the answer is right."""
-    entry, answer = tasks[family]
-    more = answered(answer + FORGIVEN.get(family, "\nor else"))
-    assert verify("reasoning_gym", more, truth(family, entry)).passed
-
-
-FORGIVEN = {
-    "kakurasu": "x",
-    "knights_knaves": "x",
-    "quantum_lock": "x",
-}
