@@ -73,6 +73,10 @@ class EpisodeData:
             if held[0] == table and held[1] not in known:
                 yield held[1], record
 
+    def changed(self, table: str, key: str) -> bool:
+        """Whether the record is another than at the episode's start."""
+        return hashable(self.find(table, key)) != hashable(self._tables[table].get(key))
+
     def commit(self) -> None:
         self._changed.update(self._draft)
         self._draft.clear()

@@ -145,7 +145,7 @@ def _verdict(
     seconds = time.perf_counter() - start
     if not differing and not missing:
         return Verdict.ok(seconds)
-    lines = [_difference(key, played.data, gold, options.show_gold) for key in differing]
+    lines = _differences(differing, played.data, gold, options.show_gold)
     if missing:
         shown = f": {', '.join(missing)}" if options.show_gold else ""
         lines.append(f"{len(missing)} of {len(task.outputs)} required outputs not said{shown}")
@@ -157,6 +157,15 @@ def _said(output: str, replies: list[str]) -> bool:
     """As the benchmark compares: lower case, commas taken out of the reply."""
     wanted = output.lower()
     return any(wanted in reply.lower().replace(",", "") for reply in replies)
+
+
+def _differences(
+    keys: list[tuple[str, str]], found: EpisodeData, gold: EpisodeData, show_gold: bool
+) -> list[str]:
+    """Without `show_gold` only records that the model changed: others would name what to do."""
+    named = [key for key in keys if show_gold or found.changed(*key)]
+    lines = [_difference(key, found, gold, show_gold) for key in named]
+    return lines if len(named) == len(keys) else [*lines, "not all that was asked for is done"]
 
 
 def _difference(

@@ -81,14 +81,23 @@ def test_the_gold_calls_pass_in_every_form(judge):
 
 
 @pytest.mark.parametrize("left_out", [0, 1])
-def test_a_missing_write_fails_and_the_feedback_names_the_record_only(judge, left_out):
+def test_a_missing_write_fails_and_the_feedback_does_not_say_which(judge, left_out):
     made = [RETURN, CANCEL][left_out]
     verdict = judge(messages(made), truth(CANCEL, RETURN))
     assert (verdict.score, verdict.reason) == (0.0, "wrong_answer")
+    assert verdict.feedback == "not all that was asked for is done"
     missing = [PENDING, DELIVERED][left_out]
-    assert f"order {missing}" in verdict.feedback
-    assert "should be" in judge(messages(made), truth(CANCEL, RETURN), show_gold=True).feedback
-    assert "cancelled" not in verdict.feedback and "return requested" not in verdict.feedback
+    shown = judge(messages(made), truth(CANCEL, RETURN), show_gold=True).feedback
+    assert f"order {missing}" in shown and "should be" in shown
+
+
+def test_a_wrong_write_is_named_and_what_should_have_been_done_instead_is_not(judge):
+    wrong = call("modify_user_address", user_id="ben_2", **ADDRESS)
+    feedback = judge(messages(wrong), truth(CANCEL)).feedback
+    assert feedback.splitlines() == [
+        "user ben_2 is not as it should be at the end",
+        "not all that was asked for is done",
+    ]
 
 
 def test_reads_do_not_matter_and_the_order_of_independent_writes_neither(judge):
