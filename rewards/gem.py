@@ -1,8 +1,8 @@
 """The verifier `gem`: the reward that an environment of GEM gives to an episode.
 
 The ground truth is `{"env_id", "seed", "kwargs"}`, the response a JSON list of actions or one
-action as text. The episode is played again, `reset(seed)` and then step by step, in a fresh
-environment. Environments of one's own are registered by a module named in `VERL_PI_GEM_MODULES`.
+action as text, after its thoughts if it has any. The episode is played again, `reset(seed)` and
+then step by step, in a fresh environment. Environments of one's own are registered by a module named in `VERL_PI_GEM_MODULES`.
 """
 
 from __future__ import annotations
@@ -109,17 +109,28 @@ def _actions(response: str, options: Mapping[str, Any]) -> list[str] | Verdict:
         return Verdict.failed("malformed", f"the response has more than {chars} characters")
     if not response.strip():
         return Verdict.failed("no_answer", "the response is empty")
-    try:
-        found = json.loads(response)
-    except (ValueError, RecursionError):
-        return [response]
-    if not isinstance(found, list) or not all(isinstance(action, str) for action in found):
-        return [response]  # an action may look like JSON itself
+    answer = response.rpartition("</think>")[2].strip()
+    if not answer:
+        return Verdict.failed("no_answer", "there is nothing after the thoughts")
+    # Thoughts may stand before the list, and within its actions: those the environment sees.
+    found = _texts(response) or _texts(answer)
+    if found is None:
+        return [answer]
     if not found:
         return Verdict.failed("no_answer", "the list of actions is empty")
     if len(found) > steps:
         return Verdict.failed("malformed", f"{len(found)} actions are more than {steps}")
     return found
+
+
+def _texts(text: str) -> list[str] | None:
+    """The list of texts that it is in JSON; None if it is none: an action may look like JSON."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    is_list = isinstance(found, list) and all(isinstance(action, str) for action in found)
+    return found if is_list else None
 
 
 def _begin(gem: Any, text: str) -> tuple[Any, str]:

@@ -26,13 +26,15 @@ class JudgeVerifier:
     """Asks a language model for a verdict. One instance serves a process; it is safe for threads.
 
     Options of a call: question (the task as the candidate saw it), rubric (what else counts),
-    model (instead of the one set), show_answer (False: no feedback, since what a judge says
+    judge_model (instead of the one set), show_answer (False: no feedback, since what a judge says
     quotes the reference as a rule), seconds (60, for one request), max_chars (20,000). Address,
     key and budget are in `Settings`, by default from the environment. JudgeError is
     raised where the judge is not set up.
     """
 
-    OPTIONS = frozenset({"question", "rubric", "model", "show_answer", "seconds", "max_chars"})
+    OPTIONS = frozenset(
+        {"question", "rubric", "judge_model", "show_answer", "seconds", "max_chars"}
+    )
     ISOLATION = "own"
     CACHEABLE = False  # it keeps its own, on disk
 
@@ -96,7 +98,7 @@ def _prepare(response: str, ground_truth: str, options: Mapping[str, Any]) -> _J
         candidate=candidate,
         rubric=_clean(str(options.get("rubric") or "")),
     )
-    return case, str(options.get("model") or ""), seconds
+    return case, str(options.get("judge_model") or ""), seconds
 
 
 def _shown(verdict: Verdict, options: Mapping[str, Any]) -> Verdict:

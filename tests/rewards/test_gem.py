@@ -101,6 +101,16 @@ def test_an_episode_without_its_end_says_what_was_seen_last() -> None:
 
 
 @needs_gem
+def test_thoughts_before_an_episode_and_within_it() -> None:
+    """A list that is only thought of is not played, and is no part of the action that follows."""
+    wrong = json.dumps(MOVES[:1])
+    assert verify("gem", f"<think>{wrong} or more</think>\n{json.dumps(MOVES)}", HANOI).passed
+    assert not verify("gem", f"<think>{json.dumps(MOVES)}</think>{wrong}", HANOI).passed
+    assert verify("gem", f"<think>{json.dumps(MOVES)}</think> ", HANOI).reason == "no_answer"
+    assert verify("gem", json.dumps([f"<think>so</think>{move}" for move in MOVES]), HANOI).passed
+
+
+@needs_gem
 def test_an_episode_that_went_wrong() -> None:
     verdict = verify("gem", json.dumps([*MOVES[:-1], "I give up"]), HANOI)
     assert (verdict.passed, verdict.score, verdict.reason) == (False, 0.0, "wrong_answer")
@@ -172,6 +182,8 @@ def test_bounds_and_empty_answers(ours: GemVerifier) -> None:
     assert ours(json.dumps(["1"] * 4), counter(), max_steps=3).reason == "malformed"
     assert ours("1" * 200_001, counter()).reason == "malformed"
     assert ours("[]", counter()).reason == "no_answer"
+    assert ours("<think>2</think>[]", counter()).reason == "no_answer"
+    assert ours("<think>2</think>1", counter(steps=1)).passed
     assert ours(" ", counter()).reason == "no_answer"
     for bad in ({"reduce": "mean"}, {"pass_at": 2}):
         with pytest.raises(ValueError, match=next(iter(bad))):

@@ -19,6 +19,7 @@ import pytest
 
 from rewards import register_verifier, verify
 from rewards.judge import JudgeError, JudgeVerifier, Settings
+from rewards.verl_score import options_of
 
 pytest.importorskip("openai", reason="pip install 'verl-pi[judge]'")
 register_verifier("judge", "rewards.judge:JudgeVerifier")
@@ -398,7 +399,7 @@ def test_the_cache_serves_another_instance(server: Server, tmp_path: Path) -> No
     assert second("b", "a").feedback == ""  # a judge quotes the reference
     assert second.spent() == {"calls": 0, "tokens": 0}
     assert len(server.requests) == 2
-    for change in ({"question": "q"}, {"rubric": "r"}, {"model": "n"}):
+    for change in ({"question": "q"}, {"rubric": "r"}, {"judge_model": "n"}):
         second("b", "a", **change)
     second("ba", "")
     second("a", "b")
@@ -408,6 +409,7 @@ def test_the_cache_serves_another_instance(server: Server, tmp_path: Path) -> No
 _OTHER_PROCESS = """
 import sys
 from pathlib import Path
+from rewards.verl_score import options_of
 from rewards.judge import JudgeVerifier, Settings
 judge = JudgeVerifier(Settings(sys.argv[1], "m", folder=Path(sys.argv[2])))
 verdicts = judge.verify_batch([(str(i), str(i), {}) for i in range(40)])
@@ -438,3 +440,9 @@ def test_a_broken_cache_costs_money_and_no_verdict(
         assert [judge("a", "a").passed, judge("a", "a").passed] == [True, True]
     assert len(server.requests) == 2
     assert len([r for r in caplog.records if "verdicts.sqlite" in r.getMessage()]) == 1
+
+
+def test_a_rows_model_is_not_the_judges() -> None:
+    """A row says in extra_info which model wrote it; the server would have no such judge."""
+    given = {"model": "the-author", "question": "q", "judge_model": "n"}
+    assert options_of("judge", given) == {"question": "q", "judge_model": "n"}
