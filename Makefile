@@ -22,7 +22,7 @@ demo: setup-demo fetch
 	@$(VENV_PYTHON) -m recipes.opsd_skeleton $(ARGS)
 
 test: setup-test fetch
-	@$(PYTEST) -n 2 --e2e skip $(ARGS) || $(NOTHING_CHOSEN)
+	@$(PYTEST) -n 2 --dist loadgroup --e2e skip $(ARGS) || $(NOTHING_CHOSEN)
 	@$(PYTEST) --e2e only $(ARGS) || $(NOTHING_CHOSEN)
 
 lint:

@@ -2,7 +2,8 @@
 
 The ground truth is `{"env_id", "seed", "kwargs"}`, the response a JSON list of actions or one
 action as text, after its thoughts if it has any. The episode is played again, `reset(seed)` and
-then step by step, in a fresh environment. Environments of one's own are registered by a module named in `VERL_PI_GEM_MODULES`.
+then step by step, in a fresh environment. Environments of one's own are registered by a module
+named in `VERL_PI_GEM_MODULES`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from typing import Any
 from rewards.answers import after_thinking
 from rewards.verdict import Verdict
 
-_FENCE = re.compile(r"```[^\n]*\n(.*?)```", re.DOTALL)
 _UNFINISHED = ("sorry", "admit", "native_decide", "axiom")
 _TACTICS = {
     "aesop", "apply", "assumption", "by_contra", "cases", "constructor", "contradiction", "decide",
@@ -50,8 +49,7 @@ class HeuristicLean:
         if len(response) > int(extra.get("max_chars", 100_000)):
             return Verdict.failed("malformed", "the response is too long")
         text = after_thinking(response)
-        fences = _FENCE.findall(text)
-        code = _without_comments(fences[-1] if fences else text).strip()
+        code = _without_comments(_fenced(text)).strip()
         if not code:
             return Verdict.failed("no_answer", "there is no proof in the response")
         reason, said = _look(code, statement)
@@ -83,8 +81,17 @@ def _statement(ground_truth: str) -> str:
     return found.group().partition(":=")[0].strip() if found else ""
 
 
+def _fenced(text: str) -> str:
+    """What is in the last fence that is closed, without the line that opens it; else all."""
+    parts = text.split("```")
+    inside = parts[1 : len(parts) - 1 : 2]
+    return inside[-1].partition("\n")[2] if inside else text
+
+
 def _without_comments(code: str) -> str:
-    code = re.sub(r"/-.*?-/", " ", code, flags=re.DOTALL)
+    # Up to the last end of a comment: beyond it every `/-` would search to the end of the text.
+    end = code.rfind("-/") + 2 if "-/" in code else 0
+    code = re.sub(r"/-.*?-/", " ", code[:end], flags=re.DOTALL) + code[end:]
     return re.sub(r"--[^\n]*", " ", code)
 
 

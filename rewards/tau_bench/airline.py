@@ -8,8 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
+from rewards.tau_bench.airline_booking import (
+    available,
+    book_flight,
+    charge,
+    check_payments,
+    kept_flight,
+    on_day,
+    record_of,
+    reservation_of,
+    take,
+)
 from rewards.tau_bench.database import EpisodeData, Record
 from rewards.tau_bench.toolbox import (
     Toolbox,
@@ -75,13 +85,13 @@ _PASSENGERS = records(
 
 @TOOLS.tool("A user's profile: payment methods, passengers, reservations.", user_id=_USER_ID)
 def get_user_details(data: EpisodeData, user_id: str) -> str:
-    return json.dumps(_found(data, "users", user_id, "user not found"))
+    return json.dumps(record_of(data, "users", user_id, "user not found"))
 
 
 @TOOLS.tool("A reservation with flights and payments.", reservation_id=_RESERVATION_ID)
 def get_reservation_details(data: EpisodeData, reservation_id: str) -> str:
     # "user not found" is what the benchmark says here.
-    return json.dumps(_found(data, "reservations", reservation_id, "user not found"))
+    return json.dumps(record_of(data, "reservations", reservation_id, "user not found"))
 
 
 @TOOLS.tool("All airports with their cities.")
@@ -98,7 +108,7 @@ def list_all_airports(data: EpisodeData) -> str:
 def search_direct_flight(data: EpisodeData, origin: str, destination: str, date: str) -> str:
     flights = (flight for _, flight in data.rows("flights"))
     wanted = (f for f in flights if (f["origin"], f["destination"]) == (origin, destination))
-    return json.dumps([_on(flight, date) for flight in wanted if _available(flight, date)])
+    return json.dumps([on_day(flight, date) for flight in wanted if available(flight, date)])
 
 
 @TOOLS.tool(
@@ -127,9 +137,12 @@ def _one_stop(
             next_date = f"2024-05-{int(date[-2:]) + 1}" if overnight else date
             if first["scheduled_arrival_time_est"] > second["scheduled_departure_time_est"]:
                 continue
-            if _available(first, date) and _available(second, next_date):
+            if available(first, date) and available(second, next_date):
                 # It shows the second flight's seats and prices of the first day.
-                yield [{**_on(first, date), "date": date}, {**_on(second, date), "date": next_date}]
+                yield [
+                    {**on_day(first, date), "date": date},
+                    {**on_day(second, date), "date": next_date},
+                ]
 
 
 @TOOLS.tool(
@@ -164,17 +177,17 @@ def book_reservation(
     nonfree_baggages: int,
     insurance: str,
 ) -> str:
-    _found(data, "users", user_id, "user not found")
+    record_of(data, "users", user_id, "user not found")
     user = data.edit("users", user_id)
     taken = [name for name in _NEW_RESERVATIONS[:-1] if data.find("reservations", name)]
     reservation_id = _NEW_RESERVATIONS[len(taken)]
     seats = len(passengers)
-    price = sum(_book_flight(data, flight, cabin, seats) * seats for flight in flights)
+    price = sum(book_flight(data, flight, cabin, seats) * seats for flight in flights)
     price += 30 * seats if insurance == "yes" else 0
     price += 50 * nonfree_baggages
-    _check_payments(user, payment_methods, price)
+    check_payments(user, payment_methods, price)
     for payment in payment_methods:
-        _take(user["payment_methods"], payment["payment_id"], payment["amount"])
+        take(user["payment_methods"], payment["payment_id"], payment["amount"])
     reservation = {
         "reservation_id": reservation_id,
         "user_id": user_id,
@@ -197,7 +210,7 @@ def book_reservation(
 
 @TOOLS.tool("Cancel a whole reservation.", reservation_id=_RESERVATION_ID)
 def cancel_reservation(data: EpisodeData, reservation_id: str) -> str:
-    reservation = _reservation(data, reservation_id)
+    reservation = reservation_of(data, reservation_id)
     paid = reservation["payment_history"]
     refunds = [{"payment_id": p["payment_id"], "amount": -p["amount"]} for p in paid]
     paid.extend(refunds)
@@ -211,7 +224,7 @@ def cancel_reservation(data: EpisodeData, reservation_id: str) -> str:
     amount=number("Its worth in dollars."),
 )
 def send_certificate(data: EpisodeData, user_id: str, amount: float) -> str:
-    _found(data, "users", user_id, "user not found")
+    record_of(data, "users", user_id, "user not found")
     methods = data.edit("users", user_id)["payment_methods"]
     for certificate in _NEW_CERTIFICATES:
         if certificate not in methods:
@@ -234,9 +247,9 @@ def update_reservation_baggages(
     nonfree_baggages: int,
     payment_id: str,
 ) -> str:
-    reservation = _reservation(data, reservation_id)
+    reservation = reservation_of(data, reservation_id)
     price = 50 * max(0, nonfree_baggages - reservation["nonfree_baggages"])
-    _charge(data, reservation, payment_id, price)
+    charge(data, reservation, payment_id, price)
     reservation["total_baggages"] = total_baggages
     reservation["nonfree_baggages"] = nonfree_baggages
     return json.dumps(reservation)
@@ -252,18 +265,18 @@ def update_reservation_baggages(
 def update_reservation_flights(
     data: EpisodeData, reservation_id: str, cabin: str, flights: list[Record], payment_id: str
 ) -> str:
-    reservation = _reservation(data, reservation_id)
+    reservation = reservation_of(data, reservation_id)
     seats = len(reservation["passengers"])
     price = 0
     for flight in flights:
-        kept = _kept(reservation, flight, cabin)
+        kept = kept_flight(reservation, flight, cabin)
         if kept is None:
-            price += _book_flight(data, flight, cabin, seats) * seats
+            price += book_flight(data, flight, cabin, seats) * seats
         else:
             flight.update({name: kept[name] for name in ("price", "origin", "destination")})
             price += kept["price"] * seats
     price -= sum(flight["price"] for flight in reservation["flights"]) * seats
-    _charge(data, reservation, payment_id, price)
+    charge(data, reservation, payment_id, price)
     # Like the benchmark, neither the reservation's cabin nor the flights' seats change.
     reservation["flights"] = flights
     return json.dumps(reservation)
@@ -277,95 +290,8 @@ def update_reservation_flights(
 def update_reservation_passengers(
     data: EpisodeData, reservation_id: str, passengers: list[Record]
 ) -> str:
-    reservation = _reservation(data, reservation_id)
+    reservation = reservation_of(data, reservation_id)
     if len(passengers) != len(reservation["passengers"]):
         raise ToolError("number of passengers does not match")
     reservation["passengers"] = passengers
     return json.dumps(reservation)
-
-
-def _found(data: EpisodeData, table: str, key: Any, otherwise: str) -> Record:
-    record = data.find(table, key)
-    if record is None:
-        raise ToolError(otherwise)
-    return record
-
-
-def _reservation(data: EpisodeData, reservation_id: str) -> Record:
-    """The reservation, to be written to."""
-    _found(data, "reservations", reservation_id, "reservation not found")
-    return data.edit("reservations", reservation_id)
-
-
-def _available(flight: Record, date: str) -> bool:
-    return date in flight["dates"] and flight["dates"][date]["status"] == "available"
-
-
-def _on(flight: Record, date: str) -> Record:
-    """A flight without its other dates."""
-    plain = {name: value for name, value in flight.items() if name != "dates"}
-    return {**plain, **flight["dates"][date]}
-
-
-def _book_flight(data: EpisodeData, flight: Record, cabin: str, seats: int) -> int:
-    """Check that the flight can be booked, complete its record, and return the price of a seat."""
-    name, date = flight["flight_number"], flight["date"]
-    known = _found(data, "flights", name, f"flight {name} not found")
-    if date not in known["dates"]:
-        raise ToolError(f"flight {name} not found on date {date}")
-    day = known["dates"][date]
-    if day["status"] != "available":
-        raise ToolError(f"flight {name} not available on date {date}")
-    if day["available_seats"][cabin] < seats:
-        raise ToolError(f"not enough seats on flight {name}")
-    price = day["prices"][cabin]
-    flight.update(price=price, origin=known["origin"], destination=known["destination"])
-    return price
-
-
-def _kept(reservation: Record, flight: Record, cabin: str) -> Record | None:
-    """The reservation's own record of this flight, if it stays as it is."""
-    if cabin != reservation["cabin"]:
-        return None
-    wanted = (flight["flight_number"], flight["date"])
-    held = reservation["flights"]
-    return next((f for f in held if (f["flight_number"], f["date"]) == wanted), None)
-
-
-def _check_payments(user: Record, payments: list[Record], price: float) -> None:
-    methods = user["payment_methods"]
-    for payment in payments:
-        name = payment["payment_id"]
-        if name not in methods:
-            raise ToolError(f"payment method {name} not found")
-        limited = methods[name]["source"] in ("gift_card", "certificate")
-        if limited and methods[name]["amount"] < payment["amount"]:
-            raise ToolError(f"not enough balance in payment method {name}")
-    paid = sum(payment["amount"] for payment in payments)
-    if paid != price:
-        raise ToolError(f"payment amount does not add up, total price is {price}, but paid {paid}")
-
-
-def _take(methods: Record, name: str, amount: float) -> None:
-    """Gift cards are charged, certificates used up."""
-    if methods[name]["source"] == "gift_card":
-        methods[name]["amount"] -= amount
-    elif methods[name]["source"] == "certificate":
-        del methods[name]
-
-
-def _charge(data: EpisodeData, reservation: Record, payment_id: str, price: float) -> None:
-    """Pay for a change of a reservation, or be refunded; certificates cannot."""
-    user_id = reservation["user_id"]
-    methods = data.edit("users", user_id)["payment_methods"]
-    if payment_id not in methods:
-        raise ToolError("payment method not found")
-    method = methods[payment_id]
-    if method["source"] == "certificate":
-        raise ToolError("certificate cannot be used to update reservation")
-    if method["source"] == "gift_card":
-        if method["amount"] < price:
-            raise ToolError("gift card balance is not enough")
-        method["amount"] -= price
-    if price != 0:
-        reservation["payment_history"].append({"payment_id": payment_id, "amount": price})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from rewards.heuristic_lean import HeuristicLean
@@ -34,6 +36,15 @@ def test_it_lets_a_false_proof_pass_and_says_that_lean_did_not_check() -> None:
     verdict = HeuristicLean()("omega", "theorem wrong (a : Nat) : a + 1 = a := by")
     assert verdict.passed
     assert "not checked by Lean" in verdict.feedback
+
+
+@pytest.mark.parametrize(
+    "text", ["```" * 33_000, "/- " * 33_000, "/- " * 33_000 + "-/", "(" * 99_000]
+)
+def test_hostile_texts_take_little_time(text: str) -> None:
+    begun = time.process_time()
+    assert not HeuristicLean()(text, THEOREM).passed
+    assert time.process_time() - begun < 1
 
 
 def test_a_ground_truth_without_a_theorem_is_not_the_models_fault() -> None:

@@ -1,11 +1,8 @@
-"""`travel_planner` on a database of our own, and on the benchmark's training plans."""
+"""`travel_planner` on a database of our own: the constraints and the score."""
 
 from __future__ import annotations
 
 import json
-import os
-import time
-from pathlib import Path
 
 import pytest
 from tiny_trips import (
@@ -13,7 +10,6 @@ from tiny_trips import (
     GOOD_COST,
     HOME,
     PRINTED_FLIGHTS,
-    as_text,
     driven,
     plan,
     query,
@@ -21,7 +17,6 @@ from tiny_trips import (
 )
 
 import rewards
-from rewards.data_folder import DataMissingError
 
 
 @pytest.fixture(scope="module")
@@ -36,24 +31,6 @@ def judge(folder):
         return rewards.verify("travel_planner", text, ground_truth, data=folder, **extra)
 
     return run
-
-
-def test_a_good_plan_passes_in_every_form(judge):
-    for response in (
-        json.dumps(plan()),
-        json.dumps([*plan(), {}, {}]),
-        json.dumps({"plan": plan()}),
-        f"Let me see.\n```json\n{json.dumps(plan(), indent=1)}\n```",
-        f"Here is my plan [with prices]: {json.dumps(plan())} I hope that it helps!",
-        f'{{"days": 3}} and then\n{json.dumps({"plan": plan()})}\n[1] see above',
-        f"<think>Day 1:\nDinner: Nowhere</think>\n{json.dumps(plan())}",
-        repr(plan()),
-        as_text(plan()),
-        "Travel Plan:\n" + as_text(plan()).replace(";\n", ".\n"),
-        as_text(plan()).replace("Day 2:", "**Day 2:**").replace("Lunch:", "- **Lunch**:"),
-    ):
-        verdict = judge(response, query())
-        assert verdict.passed and verdict.score == 1.0, (response, verdict)
 
 
 # A change of the good plan, the constraint that it violates, a word of the feedback.
@@ -96,31 +73,6 @@ def test_an_empty_plan_scores_nothing(judge, text):
 def test_a_day_that_lacks_something_costs_its_share(judge):
     assert judge(plan((2, "lunch", "-")), query()).score == pytest.approx(7 / 9 * 2 / 3)
     assert judge([*plan(), plan()[2]], query()).score < judge(plan(), query()).score * 0.75
-
-
-@pytest.mark.parametrize("kind", ["Self-driving", "self driving", "SELF-DRIVING", "Taxi", "taxi"])
-def test_transportation_in_any_case(judge, kind):
-    assert judge(driven(kind), query(budget=9000)).passed
-
-
-def test_a_flight_by_its_number(judge):
-    there, back = f"from {HOME} to Bridgeton", f"from Bridgeton to {HOME}"
-    by_number = plan(
-        (1, "transportation", f"flight F0000001, {there}"),
-        (3, "transportation", f"FLIGHT NUMBER: f0000002, {back}"),
-    )
-    assert judge(by_number, query()).passed
-    wants = {"transportation": "no flight"}
-    assert "no flight" in judge(by_number, query(wants=wants)).feedback
-
-
-@pytest.mark.parametrize(
-    "words", ["Taxi or Self-driving", "Flight Number: F0000001, then Taxi", "a self-made raft"]
-)
-def test_transportation_of_several_kinds_or_none_does_not_exist(judge, words):
-    edit = (1, "transportation", f"{words}, from {HOME} to Bridgeton")
-    verdict = judge(plan(edit), query(wants={"transportation": "no flight"}))
-    assert "within sandbox: day 1: there is no" in verdict.feedback
 
 
 def test_the_score_is_the_share_of_constraints_that_are_met(judge):
@@ -248,153 +200,3 @@ def test_flights_come_from_the_query_or_from_the_folder(judge, folder, tmp_path)
     (own / "train_ref_info.jsonl").write_text(json.dumps(FLIGHTS) + "\n")
     truth = json.dumps(without)
     assert rewards.verify("travel_planner", json.dumps(plan()), truth, data=str(own)).passed
-
-
-@pytest.mark.parametrize(
-    ("response", "reason"),
-    [
-        ("", "no_answer"),
-        ("<think>Day 1:", "no_answer"),
-        ("I cannot plan this.", "no_answer"),
-        ("[]", "no_answer"),
-        ("[{}, {}]", "no_answer"),
-        ("[1]", "malformed"),
-        ("[{", "malformed"),
-        ("[" * 90_000, "malformed"),
-        ("[__import__('os').system('true')]", "malformed"),
-        ('[{"days": 1, "dinner": ["a"]}]', "malformed"),
-        (json.dumps(plan((2, "lunch", "x" * 2001))), "malformed"),
-        (json.dumps(plan() * 20), "malformed"),
-        ("x" * 100_001, "malformed"),
-    ],
-    ids=range(13),
-)
-def test_what_is_no_plan_is_said_to_be_none(judge, response, reason):
-    assert judge(response, query()).reason == reason
-
-
-SPACED = json.dumps(plan((1, "transportation", "from a " * 140 + " " * 900)))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        " from" * 19_000,
-        "Day 1:\n" * 14_000,
-        "- " * 50_000,
-        "```" * 30_000,
-        "```" + "\n" * 90_000 + "x",
-        "a" + "\n" * 90_000 + "Day 1:" + "\n" * 9_000 + "x",
-        SPACED,
-        "[{" * 45_000,
-        '[{"a":' * 16_000,
-        "x" + '[{"a":' * 16_000,
-    ],
-    ids=range(10),
-)
-def test_hostile_texts_take_little_time(judge, text):
-    start = time.process_time()
-    assert not judge(text, query()).passed
-    assert time.process_time() - start < 1
-
-
-@pytest.mark.parametrize(
-    "ground_truth",
-    [
-        "no json",
-        "[]",
-        '{"org": "Ashford"}',
-        query(wants={"house rule": "drums"}),
-        query(days="three"),
-        query(local_constraint="__import__('os')"),
-        query(reference_information="{"),
-        query(reference_information=3),
-        query(days=0),
-        query(days=4),
-        query(people_number=-1),
-        query(people_number=True),
-        query(budget=float("nan")),
-        query(budget=None),
-        query(org=""),
-        query(local_constraint=["no flight"]),
-        query(wants={"cuisine": "French"}),
-        query(wants={"room type": ["shared room"]}),
-        query(reference_information={f"Flight from {HOME} to Bridgeton on 2022-03-01": [{}]}),
-        query(reference_information={f"Flight from {HOME} to Bridgeton on 2022-03-01": [3]}),
-        query(local_constraint="(" * 1000),
-    ],
-    ids=range(21),
-)
-def test_a_query_that_cannot_be_read_drops_the_row(judge, ground_truth):
-    assert judge(plan(), ground_truth).reason == "verifier_error"
-
-
-def test_a_missing_folder_is_an_error(judge, tmp_path, monkeypatch):
-    monkeypatch.delenv("VERL_PI_TRAVEL_PLANNER", raising=False)
-    with pytest.raises(DataMissingError, match="VERL_PI_TRAVEL_PLANNER"):
-        rewards.verify("travel_planner", json.dumps(plan()), query())
-    with pytest.raises(DataMissingError, match=r"clean_restaurant_2022\.csv"):
-        rewards.verify("travel_planner", json.dumps(plan()), query(), data=str(tmp_path))
-
-
-# Place in train_queries_45.jsonl. Its plan spends days 4 and 5 in San Antonio, with attractions in
-# San Angelo and in Houston. The benchmark's own evaluation compares the letters of the city's name
-# on days without travel, and so lets it pass.
-FAULTY_PLAN = 41
-
-
-@pytest.fixture(scope="module")
-def published() -> tuple[str, list[tuple[dict, str]]]:
-    """The folder, and of each training query its plan and ground truth."""
-    folder = Path(os.environ["VERL_PI_DATA"]) / "travelplanner"
-    rows = _lines(folder / "train_queries_45.jsonl")
-    references = _lines(folder / "train_ref_info.jsonl")
-    assert len(rows) == len(references) == 45
-    columns = ("org", "dest", "days", "people_number", "budget", "local_constraint")
-    cases = []
-    for row, reference in zip(rows, references, strict=True):
-        truth = {name: row[name] for name in columns} | {"reference_information": reference}
-        cases.append((row, json.dumps(truth)))
-    return str(folder / "database"), cases
-
-
-def _lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-@pytest.mark.conformance
-def test_published_plans_pass(published):
-    folder, cases = published
-    failed = {}
-    for place, (row, truth) in enumerate(cases):
-        gold = row["annotated_plan"][1]
-        days = [day for day in gold if day]
-        for response in (json.dumps(gold), repr(gold), as_text(days)):
-            verdict = rewards.verify("travel_planner", response, truth, data=folder)
-            if not verdict.passed:
-                failed.setdefault(place, set()).add(verdict.feedback)
-    assert list(failed) == [FAULTY_PLAN]
-    (feedback,) = failed[FAULTY_PLAN]
-    assert feedback.startswith("within current city: day 4: 'San Angelo Museum of Fine Arts")
-
-
-@pytest.mark.conformance
-def test_published_plans_do_not_pass_for_half_the_money_or_another_query(published):
-    folder, cases = published
-    for place, (row, truth) in enumerate(cases):
-        response = json.dumps(row["annotated_plan"][1])
-        poor = json.dumps({**json.loads(truth), "budget": 50})
-        verdict = rewards.verify("travel_planner", response, poor, data=folder)
-        assert "budget: the trip costs" in verdict.feedback
-        other = cases[(place + 1) % len(cases)][1]
-        assert not rewards.verify("travel_planner", response, other, data=folder).passed
-
-
-@pytest.mark.conformance
-def test_flights_as_printed_are_the_same(published):
-    folder, cases = published
-    for place, (row, truth) in enumerate(cases):
-        printed = json.dumps({**json.loads(truth), "reference_information": row["origin_ref_info"]})
-        response = json.dumps(row["annotated_plan"][1])
-        verdict = rewards.verify("travel_planner", response, printed, data=folder)
-        assert verdict.passed == (place != FAULTY_PLAN)

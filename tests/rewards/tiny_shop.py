@@ -135,3 +135,15 @@ def _products() -> dict[str, Any]:
 def _product(name: str, variants: Sequence[dict[str, Any]]) -> dict[str, Any]:
     by_id = {variant["item_id"]: variant for variant in variants}
     return {"name": name, "product_id": name.lower(), "variants": by_id}
+
+
+CANCEL = call("cancel_pending_order", order_id=PENDING, reason="no longer needed")
+RETURN = call(
+    "return_delivered_order_items",
+    order_id=DELIVERED,
+    item_ids=[LAMP_SMALL],
+    payment_method_id=ADA_CARD,
+)
+ADDRESS = dict(
+    address1="9 New Road", address2="", city="Peoria", state="IL", country="USA", zip="61601"
+)
