@@ -66,7 +66,7 @@ def test_a_slow_server_is_a_verifier_error(server: Server, tmp_path: Path) -> No
     judge = JudgeVerifier(Settings(server.url, "m", retries=0, folder=tmp_path))
 
     def slow(request: dict[str, Any]) -> Answer:
-        time.sleep(1.0)
+        time.sleep(5.0)
         return honest(request)
 
     server.script = slow
@@ -74,7 +74,7 @@ def test_a_slow_server_is_a_verifier_error(server: Server, tmp_path: Path) -> No
     verdict = judge("a", "a", seconds=0.2)
     assert verdict.reason == "verifier_error"
     assert "Timeout" in verdict.feedback
-    assert 0.2 <= verdict.seconds <= time.monotonic() - started < 1.0
+    assert 0.2 <= verdict.seconds <= time.monotonic() - started < 5.0
 
 
 def test_no_server_is_a_verifier_error(tmp_path: Path) -> None:
