@@ -10,11 +10,23 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from data_prep.errors import DataError
 from data_prep.pi.written import Attempt
 from rewards import Verdict, get_verifier
+
+
+class Tally(NamedTuple):
+    """What is kept in memory of a row's attempts."""
+
+    passed: int
+    judged: int
+
+    @property
+    def rate(self) -> float | None:
+        """The pass rate; None where nothing could be judged."""
+        return self.passed / self.judged if self.judged else None
 
 
 @dataclass(frozen=True)
@@ -25,17 +37,9 @@ class Attempted:
     attempts: tuple[Attempt, ...]
 
     @property
-    def judged(self) -> int:
-        return sum(attempt.reason != "verifier_error" for attempt in self.attempts)
-
-    @property
-    def passed(self) -> int:
-        return sum(attempt.passed for attempt in self.attempts)
-
-    @property
-    def rate(self) -> float | None:
-        """The pass rate; None where nothing could be judged."""
-        return self.passed / self.judged if self.judged else None
+    def tally(self) -> Tally:
+        passed = sum(attempt.passed for attempt in self.attempts)
+        return Tally(passed, sum(a.reason != "verifier_error" for a in self.attempts))
 
 
 def verifier_options(style: str, extra_info: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,14 +58,15 @@ def judged(uid: str, responses: Iterable[str], verdicts: Iterable[Verdict]) -> A
 
 
 class Journal:
-    """The attempts of one sampling, appended row by row; `done` has those of an earlier run.
+    """The attempts of one sampling, appended row by row; `done` tells how the rows before fared,
+    those of an earlier run too. Responses stay on disk.
 
     Raises DataError where the file was begun with other settings.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self.path = path
-        self.done: dict[str, Attempted] = {}
+        self.done: dict[str, Tally] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         begun = path.exists() and path.stat().st_size > 0
         if begun:
@@ -73,7 +78,7 @@ class Journal:
     def add(self, attempted: Attempted) -> None:
         """Append one row's attempts; they are on disk when this returns."""
         self._write(_encoded(attempted))
-        self.done[attempted.uid] = attempted
+        self.done[attempted.uid] = attempted.tally
 
     def close(self) -> None:
         self._file.close()
@@ -90,7 +95,7 @@ class Journal:
                 raise DataError(str(self.path), "settings", problem, mend)
             if not first:
                 attempted = _decoded(record, str(self.path))
-                self.done[attempted.uid] = attempted
+                self.done[attempted.uid] = attempted.tally
             first = False
             kept += len(line)
         with self.path.open("r+b") as file:
@@ -102,20 +107,35 @@ class Journal:
         self._file.flush()
 
 
-def read_attempts(path: str | Path) -> dict[str, tuple[Attempt, ...]]:
-    """The attempts of a file by the row's uid. Raises DataError for a file that has none."""
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(str(path), "file", "there is no such file", "check the path")
-    found: dict[str, tuple[Attempt, ...]] = {}
-    for number, (_, record) in enumerate(_records(path)):
-        if number or "settings" not in record:
-            attempted = _decoded(record, f"{path}, line {number + 1}")
-            found[attempted.uid] = attempted.attempts
-    if not found:
-        mend = "give the file that `python -m data_prep frontier` writes"
-        raise DataError(str(path), "file", "no attempts in it", mend)
-    return found
+class AttemptsFile(Mapping[str, tuple[Attempt, ...]]):
+    """The attempts of a file by the row's uid, read when they are asked for: of each row its place
+    in the file is kept, no text. Raises DataError for a file that has none."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise DataError(str(path), "file", "there is no such file", "check the path")
+        self._places: dict[str, int] = {}
+        place = 0
+        for number, (line, record) in enumerate(_records(self.path)):
+            if number or "settings" not in record:
+                attempted = _decoded(record, f"{path}, line {number + 1}")
+                self._places[attempted.uid] = place
+            place += len(line)
+        if not self._places:
+            mend = "give the file that `python -m data_prep frontier` writes"
+            raise DataError(str(path), "file", "no attempts in it", mend)
+
+    def __getitem__(self, uid: str) -> tuple[Attempt, ...]:
+        with self.path.open("rb") as file:
+            file.seek(self._places[uid])
+            return _decoded(json.loads(file.readline()), str(self.path)).attempts
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 def _records(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
@@ -135,11 +155,12 @@ def _records(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
 
 
 def _encoded(attempted: Attempted) -> dict[str, Any]:
+    tally = attempted.tally
     return {
         "uid": attempted.uid,
-        "n": attempted.judged,
-        "passed": attempted.passed,
-        "rate": attempted.rate,
+        "n": tally.judged,
+        "passed": tally.passed,
+        "rate": tally.rate,
         "attempts": [asdict(attempt) for attempt in attempted.attempts],
     }
 

@@ -2,28 +2,30 @@
 
 Of each row a model gives n responses, which the row's own verifier judges; kept are the rows whose
 pass rate lies in a band. All responses stay in a file beside the rows, from which a run that was
-stopped goes on, and from which `python -m data_prep pi` makes hints and diagnoses.
+stopped goes on, and from which `python -m data_prep pi` makes hints and diagnoses. The rows are
+read several times, and of each its uid and two numbers are kept.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import rewards
-from data_prep.attempts import Attempted, Journal, judged, verifier_options
+from data_prep.attempts import Attempted, Journal, Tally, judged, verifier_options
 from data_prep.errors import DataError
 from data_prep.family import Option
 from data_prep.generate import Sampler, Sampling, open_model
 from data_prep.options import REQUIRED, help_text, interval, parse, positive
 from data_prep.progress import Ticker
 from data_prep.schema import Row, RowFile, write_rows
+from data_prep.write import writer_for
 
-Rates = Mapping[str, Attempted]
+Tallies = Mapping[str, Tally]  # by the row's uid
 
 OPTIONS = (
     Option("model", str, REQUIRED, "a folder or hub id; with endpoint= the model's name there"),
@@ -45,12 +47,75 @@ same command goes on from there after a stop."""
 
 
 @dataclass(frozen=True)
-class Selection:
-    """Rows kept, their attempts by uid, and the table of levels."""
+class First:
+    """The first `count` rows of a file (all, where it is None); every loop reads it again."""
 
-    rows: list[Row]
-    rates: Rates
-    levels: dict[str, tuple[int, float, int]]  # level: rows, mean pass rate, rows kept
+    rows: RowFile
+    count: int | None
+
+    def __iter__(self) -> Iterator[Row]:
+        return islice(iter(self.rows), self.count)
+
+
+@dataclass
+class Level:
+    """What is counted of the rows of one level. `total` is the sum of their pass rates."""
+
+    rows: int = 0
+    total: float = 0.0
+    kept: int = 0
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.rows
+
+
+@dataclass
+class Selection:
+    """The rows in the band, chosen while they are read, and what is known of each level.
+
+    by: "row" keeps rows whose own pass rate is in the band, "level" all rows of the levels whose
+        mean pass rate is.
+    """
+
+    tallies: Tallies
+    band: tuple[float, float]
+    by: str = "row"
+    levels: dict[str, Level] = field(default_factory=dict)
+    unknown: int = 0
+
+    def count(self, rows: Iterable[Row]) -> None:
+        """Count rows and pass rates by level. Rows that could not be judged are of no level."""
+        for row in rows:
+            rate = self.tallies[row["uid"]].rate
+            if rate is None:
+                self.unknown += 1
+                continue
+            level = self.levels.setdefault(row["level"], Level())
+            level.rows += 1
+            level.total += rate
+
+    def kept(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Rows in the band, with `pass_rate`, `passed` and `samples` in their `extra_info`."""
+        low, high = self.band
+        for row in rows:
+            tally = self.tallies[row["uid"]]
+            if tally.rate is None:
+                continue
+            level = self.levels[row["level"]]
+            if low <= (tally.rate if self.by == "row" else level.mean) <= high:
+                level.kept += 1
+                yield _with_rate(row, tally)
+
+    def table(self) -> str:
+        """Pass rate by level, and how many rows of each are kept."""
+        width = max([5, *(len(level) for level in self.levels)])
+        lines = [f"{'level':<{width}}   rows  pass rate   kept"]
+        for name, level in sorted(self.levels.items()):
+            lines.append(f"{name:<{width}} {level.rows:>6}  {level.mean:>9.3f} {level.kept:>6}")
+        if self.unknown:
+            lines.append(f"{self.unknown} rows could not be judged and are left out")
+        return "\n".join(lines)
 
 
 def main(arguments: list[str]) -> int:
@@ -61,68 +126,40 @@ def main(arguments: list[str]) -> int:
     (path,), options = parse("frontier", arguments, OPTIONS)
     if options["by"] not in ("row", "level"):
         raise DataError("command frontier", "option", "`by` is unknown", "use by=row or by=level")
-    rows = list(RowFile(path))[: options["rows"]]
-    out = Path(options["out"])
-    rates = measure(rows, options, out.with_name(f"{out.name}.attempts.jsonl"))
-    selection = select(rows, rates, options["band"], options["by"])
+    rows, out = First(RowFile(path), options["rows"]), Path(options["out"])
+    writer_for(out)
+    tallies, total = measure(rows, options, out.with_name(f"{out.name}.attempts.jsonl"))
+    selection = Selection(tallies, options["band"], options["by"])
+    selection.count(rows)
     low, high = options["band"]
     source = f"{Path(path).name}, pass rate of {options['model']} in [{low}, {high}]"
-    write_rows(out, selection.rows, source=source)
-    print(table(selection))
-    print(f"{out}: {len(selection.rows)} of {len(rows)} rows")
+    kept = write_rows(out, selection.kept(rows), source=source)
+    print(selection.table())
+    print(f"{out}: {kept} of {total} rows")
     return 0
 
 
-def measure(rows: Sequence[Row], options: Mapping[str, Any], journal_path: Path) -> Rates:
-    """The attempts at each row, taken from the journal where they are there already."""
+def measure(
+    rows: Iterable[Row], options: Mapping[str, Any], journal_path: Path
+) -> tuple[Tallies, int]:
+    """How each row fared, taken from the journal where that is known; and the number of rows."""
     sampling = Sampling(
         options["n"], options["temperature"], options["top_p"], options["max_tokens"]
     )
     names = ("model", "endpoint", "n", "temperature", "top_p", "max_tokens", "batch", "seed")
-    settings = {name: options[name] for name in names} | {"rows": _fingerprint(rows)}
+    total, digest = _fingerprint(rows)
+    if not total:
+        raise DataError("command frontier", "rows", "there are none", "give a file that has rows")
+    settings = {name: options[name] for name in names} | {"rows": f"{total} rows, {digest}"}
     journal = Journal(journal_path, settings)
     try:
-        batches = list(_batches(rows, options["batch"]))
-        missing = [b for b in batches if any(row["uid"] not in journal.done for row in b[1])]
-        if missing:
+        if len(journal.done) < total:
             sample = open_model(options["model"], options["endpoint"], sampling)
-            _sample(missing, sample, options["seed"], journal, len(rows))
+            batches = _batches(rows, options["batch"])
+            _sample(batches, sample, options["seed"], journal, total)
     finally:
         journal.close()
-    return journal.done
-
-
-def select(rows: Sequence[Row], rates: Rates, band: tuple[float, float], by: str) -> Selection:
-    """Rows in the band with `pass_rate`, `passed` and `samples` in their `extra_info`."""
-    known = {row["uid"]: rate for row in rows if (rate := rates[row["uid"]].rate) is not None}
-    of_level: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        if row["uid"] in known:
-            of_level[row["level"]].append(known[row["uid"]])
-    means = {level: sum(found) / len(found) for level, found in of_level.items()}
-    kept = []
-    for row in rows:
-        if row["uid"] in known:
-            measured = known[row["uid"]] if by == "row" else means[row["level"]]
-            if band[0] <= measured <= band[1]:
-                kept.append(_with_rate(row, rates[row["uid"]]))
-    levels = {
-        level: (len(found), means[level], sum(row["level"] == level for row in kept))
-        for level, found in sorted(of_level.items())
-    }
-    return Selection(kept, rates, levels)
-
-
-def table(selection: Selection) -> str:
-    """Pass rate by level, and how many rows of each are kept."""
-    width = max([5, *(len(level) for level in selection.levels)])
-    lines = [f"{'level':<{width}}   rows  pass rate   kept"]
-    for level, (count, mean, kept) in selection.levels.items():
-        lines.append(f"{level:<{width}} {count:>6}  {mean:>9.3f} {kept:>6}")
-    unknown = sum(attempted.rate is None for attempted in selection.rates.values())
-    if unknown:
-        lines.append(f"{unknown} rows could not be judged and are left out")
-    return "\n".join(lines)
+    return journal.done, total
 
 
 def verify(rows: Sequence[Row], responses: Sequence[Sequence[str]]) -> list[Attempted]:
@@ -142,28 +179,33 @@ def verify(rows: Sequence[Row], responses: Sequence[Sequence[str]]) -> list[Atte
 
 
 def _sample(
-    batches: list[tuple[int, Sequence[Row]]],
+    batches: Iterable[tuple[int, Sequence[Row]]],
     sample: Sampler,
     seed: int,
     journal: Journal,
     total: int,
 ) -> None:
-    ticker = Ticker("frontier", total)
+    """Sample, judge and note the batches that have a row without attempts."""
+    ticker, of_all = Ticker("frontier", total), [0, 0]
     for number, batch in batches:
+        if all(row["uid"] in journal.done for row in batch):
+            continue
         responses = sample([row["prompt"] for row in batch], _batch_seed(seed, number))
         for attempted in verify(batch, responses):
             if attempted.uid not in journal.done:
                 journal.add(attempted)
-        rates = [a.rate for a in journal.done.values() if a.rate is not None]
-        note = f"pass rate {sum(rates) / len(rates):.3f}" if rates else ""
+                of_all = [a + b for a, b in zip(of_all, attempted.tally, strict=True)]
+        note = f"pass rate {of_all[0] / of_all[1]:.3f}" if of_all[1] else ""
         ticker.tick(len(journal.done), note)
     ticker.close()
 
 
-def _batches(rows: Sequence[Row], size: int) -> Iterator[tuple[int, Sequence[Row]]]:
+def _batches(rows: Iterable[Row], size: int) -> Iterator[tuple[int, Sequence[Row]]]:
     """Always the same batches, so that a run that was stopped ends like one that was not."""
-    for number, start in enumerate(range(0, len(rows), size)):
-        yield number, rows[start : start + size]
+    stream, number = iter(rows), 0
+    while batch := list(islice(stream, size)):
+        yield number, batch
+        number += 1
 
 
 def _batch_seed(seed: int, number: int) -> int:
@@ -171,11 +213,15 @@ def _batch_seed(seed: int, number: int) -> int:
     return int.from_bytes(digest[:4], "big")
 
 
-def _fingerprint(rows: Sequence[Row]) -> str:
-    uids = ",".join(row["uid"] for row in rows)
-    return f"{len(rows)} rows, {hashlib.sha256(uids.encode()).hexdigest()[:12]}"
+def _fingerprint(rows: Iterable[Row]) -> tuple[int, str]:
+    """The number of the rows, and a hash of which they are."""
+    digest, total = hashlib.sha256(), 0
+    for row in rows:
+        digest.update(f"{row['uid']},".encode())
+        total += 1
+    return total, digest.hexdigest()[:12]
 
 
-def _with_rate(row: Row, attempted: Attempted) -> Row:
-    rate = {"pass_rate": attempted.rate, "passed": attempted.passed, "samples": attempted.judged}
+def _with_rate(row: Row, tally: Tally) -> Row:
+    rate = {"pass_rate": tally.rate, "passed": tally.passed, "samples": tally.judged}
     return {**row, "extra_info": {**row["extra_info"], **rate}}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep import pi
-from data_prep.attempts import read_attempts
+from data_prep.attempts import AttemptsFile
 from data_prep.errors import DataError
 from data_prep.family import Option
 from data_prep.generate import Sampling, open_model
@@ -61,7 +61,7 @@ def _attempts(kinds: Sequence[str], options: dict[str, Any]) -> Attempts:
             pi.builder(kind)
         elif options["attempts"] is None:
             raise DataError("command pi", kind, "it comes from attempts", "add attempts=FILE")
-    return read_attempts(options["attempts"]) if options["attempts"] else {}
+    return AttemptsFile(options["attempts"]) if options["attempts"] else {}
 
 
 def _writer(kinds: Sequence[str], options: dict[str, Any]) -> Generate | None:

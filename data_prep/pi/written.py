@@ -1,7 +1,7 @@
 """Kinds of privileged information that come from attempts: what a checker said, and what a model
 wrote on seeing one.
 
-Attempts are what `python -m data_prep frontier` writes beside its rows (`read_attempts`), or traces
+Attempts are what `python -m data_prep frontier` writes beside its rows (`AttemptsFile`), or traces
 of tool use. `generate` is any function from conversations to texts: `data_prep.generate` has one
 for a local model and one for an OpenAI-compatible endpoint.
 """

@@ -10,7 +10,7 @@ import pytest
 from tiny_model import save_model
 
 from data_prep import frontier, generate
-from data_prep.attempts import read_attempts
+from data_prep.attempts import AttemptsFile
 from data_prep.errors import DataError
 from data_prep.family import make_row
 from data_prep.schema import read_rows, write_rows
@@ -68,7 +68,7 @@ def journal_of(out):
 def test_rows_in_the_band_are_kept_with_their_rate(words, model, tmp_path, capsys):
     out = tmp_path / "kept.parquet"
     run(words, out, model, "band=[0.2,0.9]", "seed=3")
-    attempts = read_attempts(journal_of(out))
+    attempts = AttemptsFile(journal_of(out))
     kept = read_rows(out)
     rates = {uid: sum(a.passed for a in tries) / 6 for uid, tries in attempts.items()}
     assert len(attempts) == 10 and all(len(tries) == 6 for tries in attempts.values())
@@ -128,7 +128,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, refusals=(), most=99):
         super().__init__(("127.0.0.1", 0), Handler)
         self.refusals, self.most, self.asked = list(refusals), most, []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
     def url(self):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from data_prep.attempts import read_attempts
+from data_prep.attempts import AttemptsFile
 from data_prep.errors import DataError
 from data_prep.family import make_row
 from data_prep.schema import privileged, read_rows, write_rows
@@ -60,7 +60,7 @@ def run(rows_file, tmp_path, traces, *options):
     path, out = tmp_path / "traces.jsonl", tmp_path / "out.jsonl"
     path.write_text("".join(json.dumps(trace) + "\n" for trace in traces))
     assert main([str(rows_file), f"traces={path}", f"out={out}", *options]) == 0
-    return read_rows(out), read_attempts(out.with_name("out.jsonl.attempts.jsonl"))
+    return read_rows(out), AttemptsFile(out.with_name("out.jsonl.attempts.jsonl"))
 
 
 def test_the_shortest_success_of_each_task_is_taken(rows_file, tmp_path, capsys):
