@@ -9,6 +9,8 @@ from typing import Any
 from data_prep import registry
 from data_prep.errors import DataError
 from data_prep.family import MAX_CHARS, Drops, Family, Option, Request, boolean
+from rewards import RewardsError
+from rewards.lean.errors import LeanError
 
 COMMON = (
     Option("source", str, None, "FILE, FOLDER or hub id (OWNER/NAME[:CONFIG[:SPLIT,SPLIT]])"),
@@ -45,8 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
         if command is not None:
             return command(rest)
         return _prepare(registry.get_family(name), rest)
-    except (DataError, OSError) as error:
-        print(f"data_prep: {error}", file=sys.stderr)
+    except (DataError, RewardsError, LeanError, OSError) as error:
+        print(f"data_prep: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from data_prep import pi
 from data_prep.family import make_row
-from data_prep.pi import answers, lean, suites, tool_calls, written
+from data_prep.pi import answers, lean, steps, suites, tool_calls, written
 from data_prep.pi.written import Attempt
 
 INTRO = """\
@@ -24,7 +24,16 @@ python -m data_prep pi rows.parquet kinds=[gold_answer,wrong_answer] seed=0 out=
 python -m data_prep show with_pi.parquet kind=wrong_answer model=PATH
 ```
 
-Or in Python: `data_prep.pi.contents(rows, kind, seed)` gives one entry a row, `attach` puts it into the rows. The same rows and seed give the same contents. A kind that a row cannot have (no proof, no tests) is left out of that row; `show` prints the share of rows that have it.
+Or in Python: `data_prep.pi.contents(rows, kind, seed)` gives one entry a row, `attach` puts it into the rows. The same rows and seed give the same contents. A kind that a row cannot have (no proof, no tests) is left out of that row; `show` prints the share of rows that have it. A kind that no row of the file can have is an error, which names what it is made of.
+
+`check=true` lets Lean judge skeletons: those that do not compile are left out and counted, those that the Lean at hand cannot judge (Mathlib) stay and are counted.
+"""  # noqa: E501
+
+TABLE = """\
+## Which family has which
+
+"traces" and "attempts" say where a kind comes from that the rows alone do not hold ([below](#from-attempts)). Of mathematics and code, rows without a worked solution have no `gold_solution` and `first_step`.
+
 """  # noqa: E501
 
 ATTEMPTS = """\
@@ -42,6 +51,7 @@ python -m data_prep pi kept.parquet kinds=[hint,failure_diagnosis,type_checker] 
 
 PROOF = "  have h : a + b = b + a := by\n    omega\n  rw [h]"
 OTHER_PROOF = "  have step : x * y = y * x := by\n    exact Nat.mul_comm x y\n  exact step"
+PROGRAM = "```python\ndef add(a, b):\n    total = a + b\n    return total\n```"
 SOLUTION = "Tom has 3 boxes of 4 pens. That makes 3 * 4 = 12 pens.\nHe gives 5 away: \\boxed{7}"
 EPISODE = {
     "actions": [
@@ -86,10 +96,25 @@ MATHS = [
     _row("math", "What is 3 squared?", "9"),
 ]  # fmt: skip
 CODE = [
-    _row("code", "Write add(a, b).", {"kind": "asserts", "tests": ["assert add(1, 2) == 3"]}),
+    _row("code", "Write add(a, b).", {"kind": "asserts", "tests": ["assert add(1, 2) == 3"]},
+         gold_solution=PROGRAM),
     _row("code", "Double the number.", {"kind": "stdio", "cases": [{"input": "4", "output": "8"}]}),
-]
+]  # fmt: skip
 TOOLS = [_row("tool_use", "You are Ann. Cancel #W1.", EPISODE)]
+# Rows as each family makes them; two of each, since some kinds come from another row.
+FAMILIES = {
+    "mathematics": MATHS,
+    "Lean": LEAN,
+    "code": CODE,
+    "τ-bench": [*TOOLS, _row("tool_use", "Return #W2.", EPISODE)],
+    "TravelPlanner": [
+        _row("travel_planner", f"Trip {n}", {"days": n}, gold_solution=f'[{{"days": {n}}}]')
+        for n in (3, 5)
+    ],
+    "reasoning_gym": [_row("reasoning_gym", f"{n}?", {}, gold_answer=str(n)) for n in (3, 5)],
+    "GEM": [_row("gem", f"Game {n}", {"seed": n}) for n in (3, 5)],
+}
+WITH_TOOLS = ("τ-bench", "TravelPlanner", "GEM")
 
 # Kind, the function whose docstring tells of it, and the rows that it is shown on.
 EXAMPLES: list[tuple[str, Callable[..., Any], list[dict[str, Any]]]] = [
@@ -98,7 +123,7 @@ EXAMPLES: list[tuple[str, Callable[..., Any], list[dict[str, Any]]]] = [
     ("gold_answer", answers.gold_answer, MATHS[:1]),
     ("gold_solution", answers.gold_solution, MATHS[:1]),
     ("wrong_answer", answers.wrong_answers, MATHS),
-    ("first_step", answers.first_step, MATHS[:1]),
+    ("first_step", steps.first_step, [MATHS[0], LEAN[0], CODE[0]]),
     ("gibberish", answers.gibberish, MATHS[:1]),
     ("matched_gibberish", answers.matched_gibberish, MATHS[:1]),
     ("none", pi.none, MATHS[:1]),
@@ -120,7 +145,27 @@ def page() -> str:
     said = written.type_checker(LEAN[0], [FAILED])
     checker = f"### `type_checker`\n\n{_about(written.type_checker)}\n\n{_block(said)}"
     asked = [_requested(*example) for example in REQUESTED]
-    return "\n".join([INTRO, "## From the rows", "", *sections, ATTEMPTS, checker, *asked])
+    return "\n".join(
+        [INTRO, _table(), "## From the rows", "", *sections, ATTEMPTS, checker, *asked]
+    )
+
+
+def _table() -> str:
+    """Which kinds the rows of each family have, by building them."""
+    lines = ["| kind | " + " | ".join(FAMILIES) + " |", "|---" * (len(FAMILIES) + 1) + "|"]
+    for kind in pi.BUILDERS:
+        marks = [_mark(kind, family) for family in FAMILIES]
+        lines.append(f"| `{kind}` | {' | '.join(marks)} |")
+    for kind in pi.ATTEMPT_KINDS:
+        lines.append(f"| `{kind}` |{' attempts |' * len(FAMILIES)}")
+    return TABLE + "\n".join(lines) + "\n"
+
+
+def _mark(kind: str, family: str) -> str:
+    contents = pi.contents(FAMILIES[family], kind)
+    if kind == "none" or any(content is not None for content in contents):
+        return "yes"
+    return "traces" if family in WITH_TOOLS and kind.startswith("tool_calls") else ""
 
 
 def _section(kind: str, function: Callable[..., Any], rows: list[dict[str, Any]]) -> str:
@@ -150,7 +195,8 @@ def _about(function: Callable[..., Any]) -> str:
 
 
 def _block(content: str | None) -> str:
-    return "(nothing)\n" if content is None else f"```text\n{content}\n```\n"
+    fence = "````" if "```" in (content or "") else "```"
+    return "(nothing)\n" if content is None else f"{fence}text\n{content}\n{fence}\n"
 
 
 if __name__ == "__main__":

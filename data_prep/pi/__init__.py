@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from data_prep.errors import DataError
 from data_prep.pi.answers import (
     GIBBERISH,
-    first_step,
     gibberish,
     gold_answer,
     gold_solution,
@@ -22,13 +21,14 @@ from data_prep.pi.answers import (
 from data_prep.pi.builder import Builder, Row, of_each, of_others
 from data_prep.pi.derangement import derangement, scatter
 from data_prep.pi.lean import check_skeletons, skeleton, wrong_skeletons
+from data_prep.pi.steps import first_step
 from data_prep.pi.suites import shuffled_test_suites, test_suite
 from data_prep.pi.tool_calls import tool_calls_and_arguments, tool_calls_only
 from data_prep.pi.written import REQUESTS, Attempts, Generate, type_checker, write
 
 __all__ = [
-    "ATTEMPT_KINDS", "BUILDERS", "GIBBERISH", "attach", "attempt_contents", "check_skeletons",
-    "contents", "derangement", "scatter", "with_kind",
+    "ATTEMPT_KINDS", "BUILDERS", "GIBBERISH", "NEEDS", "attach", "attempt_contents",
+    "check_skeletons", "contents", "derangement", "nothing_of", "scatter", "with_kind",
 ]  # fmt: skip
 
 Rows = Sequence[Row]
@@ -57,6 +57,24 @@ BUILDERS: dict[str, Builder] = {
 }
 # From attempts at the tasks; all but the first are written by a model.
 ATTEMPT_KINDS = ("type_checker", *REQUESTS)
+# What of a row a kind is made of: rows that lack it have no content of that kind.
+NEEDS = {
+    "skeleton": "Lean proofs with `have` steps",
+    "wrong_skeleton": "Lean proofs with `have` steps",
+    "gold_solution": "a `gold_solution` (see the data set's help)",
+    "gold_answer": "answers for ground truths (mathematics), or entries `gold_answer`",
+    "wrong_answer": "answers for ground truths (mathematics), or entries `gold_answer`",
+    "matched_gibberish": "a `gold_solution` or `gold_answer`",
+    "first_step": "a `gold_solution` of more than one step (mathematics, Lean, code)",
+    "test_suite": "tests for ground truths (code)",
+    "shuffled_test_suite": "tests for ground truths (code)",
+    "tool_calls_and_arguments": "actions for ground truths (tool use), or traces",
+    "tool_calls_only": "actions for ground truths (tool use), or traces",
+    "type_checker": "attempts at these rows that failed with words",
+    "hint": "attempts at these rows that passed",
+    "cross_model_hint": "attempts at these rows that passed",
+    "failure_diagnosis": "attempts at these rows that failed",
+}
 
 
 def contents(rows: Rows, kind: str, seed: int = 0) -> Contents:
@@ -77,6 +95,12 @@ def builder(kind: str) -> Builder:
         raise DataError("privileged information", kind, "it comes from attempts", mend)
     mend = f"use one of {', '.join([*BUILDERS, *ATTEMPT_KINDS])}"
     raise DataError("privileged information", "kind", f"there is no `{kind}`", mend)
+
+
+def nothing_of(kind: str, where: str) -> DataError:
+    """The error for rows of which none can have `kind`."""
+    mend = f"give rows with {NEEDS[kind]}, or choose another kind"
+    return DataError(where, f"kind `{kind}`", "no row can have it", mend)
 
 
 def attempt_contents(

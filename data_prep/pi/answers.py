@@ -17,9 +17,6 @@ ANSWER_STYLES = frozenset(
      "verl_math_verify", "judge"}
 )  # fmt: skip
 SYLLABLES = [c + v for c in "bdfgjklmnprstvz" for v in "aeiou"]
-_MATHS = re.compile(r"\$\$.*?\$\$|\$[^$]*\$|\\\[.*?\\\]|\\\(.*?\\\)", re.S)
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z$\\])")
-_ABBREVIATION = re.compile(r"(?:\b[A-Za-z]|\b(?:Mr|Mrs|Ms|Dr|St|vs|etc|cf|Eq|Fig|No))\.$")
 
 
 def gold_answer(row: Row, seed: int = 0) -> str | None:
@@ -52,20 +49,6 @@ def wrong_answers(rows: Iterable[Row], seed: int = 0) -> dict[int, str]:
     return {number: texts[j] for number, j in zip(numbers, target, strict=True)}
 
 
-def first_step(row: Row, seed: int = 0) -> str | None:
-    """The first step of the gold solution: its first line, of that its first sentence.
-
-    None where nothing follows it: there, the first step would be the whole solution.
-    """
-    own = stored(row, "first_step")
-    solution = own or (stored(row, "gold_solution") or "").strip()
-    if own is not None or not solution or ground_truth(row)[0] in ("lean", "code"):
-        return own
-    line = solution.partition("\n")[0].strip()
-    step = _first_sentence(line)
-    return step if "\\boxed" not in step and len(step) < len(solution) else None
-
-
 def gibberish(row: Row, seed: int = 0) -> str | None:
     """The same meaningless word for every row."""
     return GIBBERISH
@@ -93,13 +76,3 @@ def _invented(length: int, known: set[str], rng: random.Random) -> str:
         if word not in known:
             return word
     return "-" * length  # one or two letters in a text that has them all
-
-
-def _first_sentence(line: str) -> str:
-    """Up to the first full stop outside mathematics that ends a sentence."""
-    inside = [match.span() for match in _MATHS.finditer(line)]
-    for end in _SENTENCE_END.finditer(line):
-        in_maths = any(start < end.start() < stop for start, stop in inside)
-        if not in_maths and not _ABBREVIATION.search(line[: end.start()]):
-            return line[: end.start()]
-    return line

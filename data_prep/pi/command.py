@@ -11,7 +11,7 @@ from typing import Any
 from data_prep import pi
 from data_prep.attempts import AttemptsFile
 from data_prep.errors import DataError
-from data_prep.family import Option
+from data_prep.family import Option, boolean
 from data_prep.generate import Sampling, open_model
 from data_prep.options import REQUIRED, help_text, names, parse, positive
 from data_prep.pi.builder import Content
@@ -20,6 +20,8 @@ from data_prep.progress import Ticker
 from data_prep.schema import Row, RowFile, write_rows
 
 BATCH = 32
+CHECKED = ("accepted", "refused", "not to be judged here")
+UNJUDGED = ("verifier_error", "timeout", "memory")
 OPTIONS = (
     Option("kinds", names, REQUIRED, "such as [gold_answer,wrong_answer]; all are listed below"),
     Option("out", str, REQUIRED, "the rows with these kinds added: .parquet or .jsonl"),
@@ -29,6 +31,7 @@ OPTIONS = (
     Option("endpoint", str, None, "an OpenAI-compatible server, such as http://HOST:8000/v1"),
     Option("temperature", float, 0.7, "of the writing"),
     Option("max_tokens", positive, 256, "of what is written"),
+    Option("check", boolean, False, "true: skeletons that Lean refuses are left out, and counted"),
 )
 ABOUT = f"""\
 Adds kinds to `privileged`; an entry of the same kind is replaced.
@@ -43,13 +46,18 @@ def main(arguments: list[str]) -> int:
         return 0
     (path,), options = parse("pi", arguments, OPTIONS)
     rows, kinds = RowFile(path), options["kinds"]
+    if options["check"] and "skeleton" not in kinds:
+        raise DataError("command pi", "check", "it is for skeletons", "add kinds=[skeleton]")
     attempts = _attempts(kinds, options)
     contents = {k: pi.builder(k)(rows, options["seed"]) for k in kinds if k in pi.BUILDERS}
     found: Counter[str] = Counter()
-    added = _added(rows, kinds, contents, attempts, _writer(kinds, options), found)
+    checked: Counter[str] | None = Counter() if options["check"] else None
+    added = _added(rows, kinds, contents, attempts, _writer(kinds, options), found, checked)
     total = write_rows(options["out"], added, source=f"{Path(path).name}, with {', '.join(kinds)}")
     for kind in kinds:
         print(f"{kind}: {found[kind]} of {total} rows")
+    if checked is not None:
+        print("skeletons before Lean: " + ", ".join(f"{checked[how]} {how}" for how in CHECKED))
     print(f"{options['out']}: {total} rows")
     return 0
 
@@ -81,6 +89,7 @@ def _added(
     attempts: Attempts,
     generate: Generate | None,
     found: Counter[str],
+    checked: Counter[str] | None,
 ) -> Iterator[Row]:
     """The rows with the kinds added, some at a time: a model writes for several at once."""
     ticker, stream, number = Ticker("pi"), iter(rows), 0
@@ -90,9 +99,28 @@ def _added(
                 made = [contents[kind](row, number + i) for i, row in enumerate(batch)]
             else:
                 made = pi.attempt_contents(batch, kind, attempts, generate)
+            if kind == "skeleton" and checked is not None:
+                made = _accepted(batch, made, checked)
             found[kind] += sum(content is not None for content in made)
             batch = [pi.with_kind(r, kind, c) for r, c in zip(batch, made, strict=True)]
         yield from batch
         number += len(batch)
         ticker.tick(number)
     ticker.close()
+    for kind in kinds:
+        if number and not found[kind] and kind in pi.NEEDS:
+            raise pi.nothing_of(kind, str(rows.path))
+
+
+def _accepted(rows: list[Row], made: pi.Contents, checked: Counter[str]) -> pi.Contents:
+    """The skeletons without those that Lean refuses. Those that the Lean at hand cannot judge (no
+    Mathlib, no end) stay."""
+    given = [pi.with_kind(row, "skeleton", c) for row, c in zip(rows, made, strict=True)]
+    verdicts = pi.check_skeletons(given)
+    hows = [None if v is None else "accepted" if v.passed else _how(v.reason) for v in verdicts]
+    checked.update(how for how in hows if how is not None)
+    return [None if how == "refused" else c for how, c in zip(hows, made, strict=True)]
+
+
+def _how(reason: str) -> str:
+    return "not to be judged here" if reason in UNJUDGED else "refused"

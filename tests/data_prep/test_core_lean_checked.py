@@ -6,8 +6,9 @@ from collections import Counter
 
 import pytest
 
-from data_prep import core_lean
-from data_prep.schema import privileged
+from data_prep import core_lean, pi
+from data_prep.__main__ import main
+from data_prep.schema import privileged, read_rows, write_rows
 from rewards import Verdict, verify_batch
 
 # Hundreds of proofs in one process: minutes, which the fast half does not have.
@@ -45,6 +46,21 @@ def test_every_skeleton_compiles_and_proves_nothing():
     skeletons = [privileged(row, "skeleton") or "" for row in ROWS]
     assert failures(skeletons, check(skeletons, ROWS, allow_sorry=True)) == []
     assert not any(verdict.passed for verdict in check(skeletons, ROWS))
+
+
+def test_the_command_leaves_out_skeletons_that_lean_refuses(tmp_path, capsys):
+    rows = core_lean.load("heldout")[::42]
+    rows[1] = pi.with_kind(rows[1], "skeleton", "  have h : 1 = 2 := by rfl\n  exact h")
+    rows[2] = pi.with_kind(rows[2], "skeleton", "  have h : no_such := by sorry\n  exact h")
+    statement = f"import Mathlib\n\n{rows[3]['reward_model']['ground_truth']}"
+    rows[3] |= {"reward_model": {"style": "lean", "ground_truth": statement}, "uid": "mathlib"}
+    given, out = tmp_path / "rows.jsonl", tmp_path / "checked.jsonl"
+    write_rows(given, rows, source="own")
+    assert main(["pi", str(given), "kinds=[skeleton]", "check=true", f"out={out}"]) == 0
+    kept = [privileged(row, "skeleton") is not None for row in read_rows(out)]
+    assert kept == [True, False, False, True, True]
+    shown = capsys.readouterr().out
+    assert "2 accepted, 2 refused, 1 not to be judged here" in shown
 
 
 def test_a_forbidden_tactic_fails_although_it_proves():

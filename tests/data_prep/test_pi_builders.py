@@ -130,27 +130,7 @@ def test_wrong_answers_of_many_rows_are_quick():
     assert all(i % 1000 != j % 1000 for i, j in enumerate(target))
 
 
-# --- steps and gibberish -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("solution", "step"),
-    [
-        ("She has 3 apples.\nSo \\boxed{3}", "She has 3 apples."),
-        ("Let $f(x) = 2. X$ hold. Then \\boxed{4}.", "Let $f(x) = 2. X$ hold."),
-        ("By Thm. A. B. Then it is 3.5 apart. Next: 1", "By Thm."),
-        ("Mr. Smith has two. He gives one. \\boxed{1}", "Mr. Smith has two."),
-        ("Only one step", None),
-        ("\\boxed{3}. That is all", None),
-    ],
-)
-def test_first_steps(solution, step):
-    assert one("first_step", row(gold_solution=solution)) == step
-
-
-def test_proofs_and_programs_have_no_first_step_of_their_own():
-    assert one("first_step", row(verifier="code", gold_solution="def f():\n  return 1")) is None
-    assert one("first_step", row(first_step="stored")) == "stored"
+# --- gibberish ------------------------------------------------------------------------------------
 
 
 @settings(max_examples=100, deadline=None)

@@ -83,11 +83,15 @@ def test_mistakes_name_the_mend(rows_file, tmp_path):
         (["kinds=[hint]", out, "attempts=gone.jsonl"], "there is no such file"),
         (["kinds=[hint]", out, f"attempts={tmp_path / 'empty.jsonl'}"], "no attempts in it"),
         (["kinds=[hint]", out, f"attempts={tmp_path / 'other.jsonl'}"], "not a row's attempts"),
+        (["kinds=[test_suite]", out], r"no row can have it.*give rows with tests .*\(code\)"),
+        (["kinds=[gibberish,skeleton]", out], "no row can have it.*Lean proofs with `have` steps"),
+        (["kinds=[gibberish]", "check=true", out], "it is for skeletons.*add kinds="),
         ([out], "`kinds` is missing"),
         (["kinds=[hint]", out, "sed=1"], "there is no `sed`"),
         (["kinds=[hint]", out, "seed=x"], "`seed=x` cannot be read"),
     ):
         with pytest.raises(DataError, match=message):
             main([str(rows_file), *arguments])
+    assert not (tmp_path / "out.jsonl").exists()
     with pytest.raises(DataError, match="0 files given, not 1"):
         main(["kinds=[gibberish]", out])
