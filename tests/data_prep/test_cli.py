@@ -113,7 +113,8 @@ def test_mistakes_are_one_line(arguments, message, tmp_path, capsys):
 def test_the_hub_out_of_reach_is_one_line_that_names_the_source(tmp_path, capsys):
     assert main(["gsm8k", f"out={tmp_path / 'out'}"]) == 2
     error = capsys.readouterr().err
-    assert "source=openai/gsm8k: the hub does not give openai/gsm8k" in error
+    assert "HF_HUB_OFFLINE is set, and the cache does not give openai/gsm8k: " in error
+    assert "`hf download openai/gsm8k --repo-type dataset`" in error
     assert "give source=FOLDER" in error and error.count("\n") == 1
     assert main(["gsm8k", "source=some/data:main:test", f"out={tmp_path / 'out'}"]) == 2
     assert "source=some/data: " in capsys.readouterr().err
