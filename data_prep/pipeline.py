@@ -13,6 +13,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -116,21 +117,19 @@ def _drop_leaks(request: Request, spooled: _Spooled) -> None:
     held_out = set(spooled.splits) - trained
     places = [i for i, split in enumerate(spooled.splits) if split in trained]
     files = [RowFile(path) for path in filter(None, request["against"].split(","))]
-    sets: list[Iterable[Mapping[str, Any]]] = [*files]
-    if held_out and trained:
-        sets.append(_Again(spooled, held_out))
+    sets: list[Iterable[Mapping[str, Any]]] = [*files, _Again(spooled, held_out)]
+    if not trained or not (files or held_out):
+        return
+    index = leak.HeldOut(Counted(chain.from_iterable(sets), "held-out rows"))
+    found: dict[int, leak.Match] = {}
     train = _Again(spooled, trained)
-    for rows in sets:
-        index = leak.HeldOut(Counted(rows, "held-out rows"))
-        found: dict[int, leak.Match] = {}
-        for match in index.matches(Counted(train, "training rows, against the held-out ones")):
-            found.setdefault(match.train, match)
-        positions = [i for i in places if spooled.kept[i]]
-        for place, match in sorted(found.items()):
-            spooled.kept[positions[place]] = 0
-            detail = f"uid {match.train_uid}, overlap {match.overlap:.2f}"
-            at = f"{request.family.name}, row {positions[place]}"
-            request.drops.add(at, f"in the held-out rows ({match.reason})", detail)
+    for match in index.matches(Counted(train, "training rows, against the held-out ones")):
+        found.setdefault(match.train, match)
+    for place, match in sorted(found.items()):
+        spooled.kept[places[place]] = 0
+        detail = f"uid {match.train_uid}, overlap {match.overlap:.2f}"
+        at = f"{request.family.name}, row {places[place]}"
+        request.drops.add(at, f"in the held-out rows ({match.reason})", detail)
 
 
 @dataclass(frozen=True)
