@@ -116,10 +116,12 @@ def normalise(text: str) -> str:
 def statement_key(row: Mapping[str, Any]) -> str:
     """What makes two rows the same task: the canonical statement, or the normalised question.
 
-    Symbols count in a question (`3 + 4` is not `3 * 4`), spaces and case do not.
+    Symbols count in a question (`3 + 4` is not `3 * 4`), spaces and case do not. Games of GEM may
+    begin with the same words from every seed: there environment and seed make the task.
     """
-    if _is_lean(row):
-        return canonical(row["reward_model"]["ground_truth"])
+    if _is_lean(row) or _is_game(row):
+        truth = row["reward_model"]["ground_truth"]
+        return canonical(truth) if _is_lean(row) else truth
     return "".join(unicodedata.normalize("NFKC", question(row)).casefold().split())
 
 
@@ -189,8 +191,8 @@ def question(row: Mapping[str, Any]) -> str:
 
 
 def _ngrams(row: Mapping[str, Any], n: int) -> np.ndarray:
-    """The hashes of the distinct n-grams of words, sorted; none of a Lean row."""
-    words = [] if _is_lean(row) else normalise(question(row)).split(" ")
+    """The hashes of the distinct n-grams of words, sorted; none of a Lean row, or of a game."""
+    words = [] if _is_lean(row) or _is_game(row) else normalise(question(row)).split(" ")
     if len(words) < n:
         return np.empty(0, np.uint64)
     codes = np.fromiter((_word(word) for word in words), np.uint64, len(words))
@@ -207,6 +209,10 @@ def _word(word: str) -> int:
 
 def _is_lean(row: Mapping[str, Any]) -> bool:
     return row["reward_model"]["style"] == "lean"
+
+
+def _is_game(row: Mapping[str, Any]) -> bool:
+    return row["reward_model"]["style"] == "gem" and row["ability"] == "game"
 
 
 def _shown(row: Mapping[str, Any]) -> str:

@@ -55,7 +55,7 @@ class GemVerifier:
     CACHEABLE = False  # an environment may ask for more than its seed
 
     def __init__(self) -> None:
-        self._gem = _library()  # workers that are forked from here have it already
+        self._gem = load_gem()  # workers that are forked from here have it already
 
     def __call__(self, response: str, ground_truth: str, **extra: Any) -> Verdict:
         started = time.monotonic()
@@ -79,7 +79,7 @@ class GemVerifier:
         return _verdict(rewards, ended, observation, extra, time.monotonic() - started)
 
 
-def _library() -> Any:
+def load_gem() -> Any:
     """GEM with all environments registered. Its import sets up logging: that is undone."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level

@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
+import rewards
+from data_prep import leak
+from data_prep.__main__ import main
 from data_prep.errors import DataError
 from data_prep.family import Request
 from data_prep.registry import get_family
-from data_prep.schema import privileged, validate_rows
+from data_prep.schema import privileged, read_rows, validate_rows
+from rewards.gem import INSTALL_COMMAND
 
 
 def build(name, source=None, **options):
@@ -169,14 +173,33 @@ def test_bad_queries_are_dropped_and_counted(tmp_path):
 # --- GEM -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("gem") is None, reason="GEM is missing: pip install gem-llm==0.1.0"
+needs_gem = pytest.mark.skipif(
+    importlib.util.find_spec("gem") is None, reason=f"GEM is missing: {INSTALL_COMMAND}"
 )
+
+
+@needs_gem
+def test_games_that_begin_alike_are_split_by_their_seed(tmp_path):
+    options = ["envs=[game:Sudoku-v0-easy]", "count=40", "split=train:0.75,test:0.25"]
+    assert main(["gem", *options, f"out={tmp_path}"]) == 0
+    train, test = (read_rows(tmp_path / f"{split}.parquet") for split in ("train", "test"))
+    assert len(train) + len(test) == 40 and 4 <= len(test) <= 16
+    assert len({row["prompt"][0]["content"] for row in (*train, *test)}) == 1
+    leak.check_disjoint(train, test)
+    with pytest.raises(leak.LeakError):
+        leak.check_disjoint(train, train[:1])
+
+
+@needs_gem
 def test_gem_rows_start_their_environments():
     rows, _ = build("gem", envs=["rg:leg_counting"], count=3, first_seed=5)
     assert [json.loads(row["reward_model"]["ground_truth"]) for row in rows] == [
-        {"env_id": "rg:leg_counting", "seed": seed, "kwargs": {}} for seed in (5, 6, 7)
-    ]
+        {"env_id": "rg:leg_counting", "seed": seed, "kwargs": {},
+         "observation": row["prompt"][0]["content"]}
+        for row, seed in zip(rows, (5, 6, 7), strict=True)
+    ]  # fmt: skip
+    verdict = rewards.verify("gem", "no answer", rows[0]["reward_model"]["ground_truth"])
+    assert verdict.reason == "wrong_answer", verdict
     assert len({row["prompt"][0]["content"] for row in rows}) == 3
     again, _ = build("gem", envs=["rg:leg_counting"], count=3, first_seed=5)
     assert rows == again
@@ -186,7 +209,7 @@ def test_gem_rows_start_their_environments():
 
 @pytest.mark.skipif(importlib.util.find_spec("gem") is not None, reason="GEM is installed")
 def test_without_gem_the_error_says_how_to_install_it():
-    with pytest.raises(DataError, match=r"pip install gem-llm==0\.1\.0"):
+    with pytest.raises(DataError, match=r"pip install .*gem-llm==0\.1\.0"):
         build("gem")
 
 
