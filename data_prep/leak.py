@@ -186,8 +186,9 @@ class HeldOut:
 
 
 def question(row: Mapping[str, Any]) -> str:
-    """What the row asks: its user messages."""
-    return "\n".join(m["content"] for m in row["prompt"] if m["role"] == "user")
+    """What the row asks: its user messages; of a row whose user is simulated, the instruction."""
+    said = [m["content"] for m in row["prompt"] if m["role"] == "user"]
+    return "\n".join(said) if said else str(row["extra_info"].get("instruction", ""))
 
 
 def _ngrams(row: Mapping[str, Any], n: int) -> np.ndarray:

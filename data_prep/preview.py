@@ -39,6 +39,8 @@ OPTIONS = (
 )
 ABOUT = "Prints rows with both views, lengths, overflow, and the share of rows with each kind."
 RULE = "-" * 80
+# Of a row whose user is simulated; many chat templates refuse a conversation without a user.
+SIMULATED = {"role": "user", "content": "(what the simulated user says first)"}
 
 
 @dataclass
@@ -82,11 +84,14 @@ class Viewer:
 
     def messages(self, row: Row, content: str | None) -> Sequence[Any]:
         """The student's messages (content None), or the teacher's."""
+        prompt = row["prompt"]
+        if not any(message["role"] == "user" for message in prompt):
+            prompt = [*prompt, SIMULATED]
         if content is None:
-            return row["prompt"]
+            return prompt
         if self.tokenizer is None:
-            return privileged_messages(row["prompt"], content, self.template)
-        return teacher_messages(self.tokenizer, row["prompt"], content, self.template, self.chat)
+            return privileged_messages(prompt, content, self.template)
+        return teacher_messages(self.tokenizer, prompt, content, self.template, self.chat)
 
     def text(self, messages: Sequence[Any]) -> str:
         if self.tokenizer is None:

@@ -1,9 +1,12 @@
 """τ-bench: retail and airline (arXiv 2406.12045).
 
 The source is a folder with the published tasks (`tasks_train.jsonl`, `tasks_dev.jsonl`,
-`tasks_test.jsonl`, those that are there) and the domain's policy (`wiki.md`). A task's instruction
-is what the user wants, addressed to whoever plays the user: it stands as the user's message, and a
-run with a user simulator gives it to the simulator instead (`extra_info.instruction`).
+`tasks_test.jsonl`, those that are there) and the domain's policy (`wiki.md`).
+
+A task's instruction tells whoever plays the user all that the user wants and knows. The agent has
+to find that out by asking: the instruction is in `extra_info.instruction`, for the simulator, and
+the prompt is the policy alone, after which the simulator speaks first. `user=stated` makes the
+instruction the user's message: an easier task of one turn, for runs without a simulator.
 """
 
 from __future__ import annotations
@@ -15,10 +18,21 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.errors import DataError
-from data_prep.family import Drop, Family, Request, Row, make_row
+from data_prep.family import Drop, Family, Option, Request, Row, make_row
 from data_prep.pi.tool_calls import Call, calls_and_arguments, calls_only
+from data_prep.schema import make_uid
 
 SPLITS = ("train", "dev", "test")
+
+
+def simulated_or_stated(text: str) -> str:
+    """How the user speaks: `simulated` or `stated`."""
+    if text not in ("simulated", "stated"):
+        raise ValueError("give simulated or stated")
+    return text
+
+
+USER = Option("user", simulated_or_stated, "simulated", "or stated: the user says all at once")
 _SOURCE = "sierra-research/tau-bench"
 
 
@@ -40,7 +54,8 @@ def _rows(path: Path, split: str, domain: str, policy: str, request: Request) ->
         for number, line in enumerate(file):
             where = f"{path}, line {number + 1}"
             try:
-                yield _row(_task(line), number, split, domain, policy)
+                row = _row(_task(line), number, split, domain, policy)
+                yield row if request["user"] == "stated" else _without_the_user(row)
             except Drop as drop:
                 request.drops.add(where, drop.reason, drop.detail)
 
@@ -85,6 +100,12 @@ def _row(task: dict[str, Any], number: int, split: str, domain: str, policy: str
     )
 
 
+def _without_the_user(row: Row) -> Row:
+    """The row for a simulated user. Its uid is that of the stated one: tasks of equal actions
+    differ in what the user says."""
+    return {**row, "prompt": row["prompt"][:-1], "uid": make_uid(row)}
+
+
 def _call(action: Any) -> Call:
     """Published tasks call the arguments `kwargs` or `arguments`."""
     if not isinstance(action, dict) or not isinstance(action.get("name"), str):
@@ -124,6 +145,7 @@ def _family(domain: str, size: str) -> Family:
         licence="MIT",
         size=size,
         kinds=("tool_calls_and_arguments", "tool_calls_only"),
+        options=(USER,),
     )
 
 

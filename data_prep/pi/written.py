@@ -101,7 +101,9 @@ def write(
 
 
 def _task(row: Row) -> str:
-    return "\n\n".join(m["content"] for m in row["prompt"] if m["role"] != "system")
+    """What the row asks; of a row whose user is simulated, what the simulator is told."""
+    said = [m["content"] for m in row["prompt"] if m["role"] != "system"]
+    return "\n\n".join(said) or str(row["extra_info"].get("instruction", ""))
 
 
 def _bounded(text: str) -> str:

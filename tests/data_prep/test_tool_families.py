@@ -52,10 +52,7 @@ def tau_folder(folder, **files):
 def test_a_tau_row(tmp_path):
     rows, drops = build("tau_retail", tau_folder(tmp_path / "t", train=[TASK], test=[OLDER]))
     first, second = rows
-    assert first["prompt"] == [
-        {"role": "system", "content": "# Policy\n\nBe kind."},
-        {"role": "user", "content": "You are Ann. Cancel #W1."},
-    ]
+    assert first["prompt"] == [{"role": "system", "content": "# Policy\n\nBe kind."}]
     assert first["reward_model"] == {
         "style": "tool_use",
         "ground_truth": '{"actions": [{"kwargs": {"order_id": "#W1", "reason": "no longer needed"},'
@@ -75,6 +72,32 @@ def test_a_tau_row(tmp_path):
     assert privileged(second, "tool_calls_and_arguments") == "1. update(seat=3)\n2. pay()"
     assert json.loads(second["reward_model"]["ground_truth"])["outputs"] == []
     assert not drops
+
+
+def test_only_the_simulated_user_knows_the_instruction(tmp_path):
+    """Tasks of equal actions that ask for different things are different tasks, in both forms."""
+    other = {**TASK, "instruction": "You are Cy. Cancel #W1."}
+    folder = tau_folder(tmp_path / "t", train=[TASK, other], test=[TASK])
+    forms = {}
+    for user in ("simulated", "stated"):
+        out = tmp_path / user
+        assert main(["tau_retail", f"source={folder}", f"out={out}", f"user={user}"]) == 0
+        forms[user] = [*read_rows(out / "train.parquet"), *read_rows(out / "test.parquet")]
+    # The test task is dropped from the training rows in both.
+    assert [[row["extra_info"]["instruction"] for row in rows] for rows in forms.values()] == [
+        [other["instruction"], TASK["instruction"]]
+    ] * 2
+    for row in forms["simulated"]:
+        assert row["extra_info"]["instruction"] not in json.dumps(row["prompt"])
+    for row in forms["stated"]:
+        assert row["prompt"][-1] == {"role": "user", "content": row["extra_info"]["instruction"]}
+    uids = [[row["uid"] for row in rows] for rows in forms.values()]
+    assert uids[0] == uids[1] and len(set(uids[0])) == 2
+
+
+def test_a_user_who_does_not_exist(tmp_path, capsys):
+    assert main(["tau_retail", f"source={tmp_path}", "user=silent"]) == 2
+    assert "give simulated or stated" in capsys.readouterr().err
 
 
 def test_bad_tasks_are_dropped_and_counted(tmp_path):
