@@ -47,9 +47,12 @@ def main(arguments: list[str] | None = None) -> int:
         if command is not None:
             return command(rest)
         return _prepare(registry.get_family(name), rest)
-    except (DataError, RewardsError, LeanError, OSError) as error:
+    except (DataError, RewardsError, LeanError) as error:
         print(f"data_prep: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    except OSError as error:
+        said = f"{error.filename or 'a file'}: {error.strerror or error}"
+        print(f"data_prep: {said}. To mend it: check path, permissions, disk.", file=sys.stderr)
+    return 2
 
 
 def _prepare(family: Family, arguments: list[str]) -> int:

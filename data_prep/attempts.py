@@ -146,7 +146,7 @@ def _records(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
                 return
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 record = None
             if not isinstance(record, dict):
                 mend = "remove the line"

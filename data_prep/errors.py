@@ -15,3 +15,8 @@ class DataError(ValueError):
 
     def __str__(self) -> str:
         return f"{self.where}, {self.what}: {self.problem}. To mend it: {self.mend}."
+
+
+def no_rows(path: object) -> DataError:
+    """The error of a command for a file without a row."""
+    return DataError(str(path), "file", "no rows in it", "give a file that has rows")

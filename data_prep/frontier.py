@@ -17,7 +17,7 @@ from typing import Any
 
 import rewards
 from data_prep.attempts import Attempted, Journal, Tally, judged, verifier_options
-from data_prep.errors import DataError
+from data_prep.errors import DataError, no_rows
 from data_prep.family import Option
 from data_prep.generate import Sampler, Sampling, open_model
 from data_prep.options import REQUIRED, help_text, interval, parse, positive
@@ -50,11 +50,11 @@ same command goes on from there after a stop."""
 class First:
     """The first `count` rows of a file (all, where it is None); every loop reads it again."""
 
-    rows: RowFile
+    file: RowFile
     count: int | None
 
     def __iter__(self) -> Iterator[Row]:
-        return islice(iter(self.rows), self.count)
+        return islice(iter(self.file), self.count)
 
 
 @dataclass
@@ -139,9 +139,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def measure(
-    rows: Iterable[Row], options: Mapping[str, Any], journal_path: Path
-) -> tuple[Tallies, int]:
+def measure(rows: First, options: Mapping[str, Any], journal_path: Path) -> tuple[Tallies, int]:
     """How each row fared, taken from the journal where that is known; and the number of rows."""
     sampling = Sampling(
         options["n"], options["temperature"], options["top_p"], options["max_tokens"]
@@ -149,7 +147,7 @@ def measure(
     names = ("model", "endpoint", "n", "temperature", "top_p", "max_tokens", "batch", "seed")
     total, digest = _fingerprint(rows)
     if not total:
-        raise DataError("command frontier", "rows", "there are none", "give a file that has rows")
+        raise no_rows(rows.file.path)
     settings = {name: options[name] for name in names} | {"rows": f"{total} rows, {digest}"}
     journal = Journal(journal_path, settings)
     try:

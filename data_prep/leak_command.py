@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from data_prep.errors import DataError
+from data_prep.errors import DataError, no_rows
 from data_prep.leak import NGRAM, OVERLAP, Leak, find_leaks
 from data_prep.progress import Counted
 from data_prep.registry import unknown
@@ -36,6 +36,9 @@ def main(arguments: list[str]) -> int:
     ngram, overlap = int(options["ngram"]), float(options["overlap"])
     train, held_out = (RowFile(path) for path in paths)
     sizes = [sum(1 for _ in file) for file in (train, held_out)]
+    for path, size in zip(paths, sizes, strict=True):
+        if not size:
+            raise no_rows(path)
     leaks = find_leaks(
         Counted(train, "training rows", sizes[0]),
         Counted(held_out, "held-out rows", sizes[1]),

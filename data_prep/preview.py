@@ -20,7 +20,7 @@ from algorithms.views import (
     teacher_messages,
     tokenise_chat,
 )
-from data_prep.errors import DataError
+from data_prep.errors import DataError, no_rows
 from data_prep.family import Option, json_object
 from data_prep.options import help_text, parse, positive
 from data_prep.progress import Ticker
@@ -116,7 +116,7 @@ def _survey(rows: RowFile, keep: int) -> Survey:
         ticker.tick(survey.total)
     ticker.close()
     if not survey.total:
-        raise DataError(str(rows.path), "file", "no rows in it", "write some rows first")
+        raise no_rows(rows.path)
     return survey
 
 

@@ -126,6 +126,8 @@ class RowFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        if self.path.is_dir():
+            raise DataError(str(path), "file", "it is a folder", "give one of the files in it")
         if not self.path.is_file():
             raise DataError(str(path), "file", "there is no such file", "check the path")
         if self.path.suffix not in _READERS:
@@ -188,7 +190,7 @@ def _validate_row(row: Mapping[str, Any], at: str) -> Row:
         if row.get(name) is None:
             raise DataError(at, f"column `{name}`", "missing", f"add `{name}`")
     for name in ("data_source", "ability", "level", "split"):
-        _expect(isinstance(row[name], str), at, name, row[name], "a string")
+        _expect(_is_text(row[name]), at, name, row[name], "a string")
     clean: Row = {name: row[name] for name in COLUMNS if name != "uid"}
     clean["prompt"] = _pairs(row["prompt"], "role", "content", at, "prompt")
     clean["privileged"] = _pairs(row["privileged"], "kind", "content", at, "privileged")
@@ -216,7 +218,11 @@ def _validate_extra(extra: Any, types: dict[str, pa.DataType], at: str) -> None:
         column = f"extra_info.{key}"
         found = _extra_type(value)
         _expect(
-            found is not None, at, column, value, "a string, number, boolean or list of strings"
+            found is not None,
+            at,
+            column,
+            value,
+            "a string, number (of 64 bits), boolean or list of strings",
         )
         if value is not None:
             wanted = types.setdefault(key, EXTRA_INFO.get(key, found))
@@ -227,9 +233,17 @@ def _extra_type(value: Any) -> pa.DataType | None:
     if value is None:
         return pa.string()
     if isinstance(value, list):
-        return pa.list_(pa.string()) if all(isinstance(x, str) for x in value) else None
-    types = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
-    return types.get(type(value))
+        return pa.list_(pa.string()) if all(map(_is_text, value)) else None
+    if isinstance(value, str):
+        return pa.string() if _is_text(value) else None
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        return None
+    return {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}.get(type(value))
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is a string. Raises UnicodeEncodeError for one with half of a surrogate pair."""
+    return isinstance(value, str) and (value.isascii() or bool(value.encode()))
 
 
 def _pairs(value: Any, key: str, content: str, at: str, column: str) -> list[dict[str, str]]:
@@ -239,7 +253,7 @@ def _pairs(value: Any, key: str, content: str, at: str, column: str) -> list[dic
     pairs = []
     for entry in value:
         good = isinstance(entry, Mapping) and entry.keys() == {key, content}
-        good = good and all(isinstance(x, str) for x in entry.values())
+        good = good and all(map(_is_text, entry.values()))
         _expect(good, at, column, entry, wanted)
         pairs.append({key: entry[key], content: entry[content]})
     return pairs
@@ -259,13 +273,11 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
                 if line.strip():
                     yield json.loads(line.decode("utf-8"))
             except UnicodeDecodeError as error:
-                raise _line_error(
-                    path, number, f"not UTF-8 ({error.reason})", "convert it"
-                ) from error
-            except json.JSONDecodeError as error:
-                raise _line_error(
-                    path, number, f"not JSON ({error.msg})", "write one object"
-                ) from error
+                problem = f"not UTF-8 ({error.reason})"
+                raise _line_error(path, number, problem, "convert it") from error
+            except (ValueError, RecursionError) as error:  # a number of 5,000 digits too
+                problem = f"not JSON ({getattr(error, 'msg', error)})"
+                raise _line_error(path, number, problem, "write one object") from error
 
 
 def _line_error(path: Path, number: int, problem: str, mend: str) -> DataError:
@@ -278,7 +290,7 @@ def _read_parquet(path: Path) -> Iterator[Row]:
             for batch in file.iter_batches(batch_size=BATCH_ROWS):
                 yield from map(_without_nulls, batch.to_pylist())
     except (pa.ArrowException, OSError) as error:
-        problem = f"no readable parquet ({str(error).splitlines()[0]})"
+        problem = f"no readable parquet ({str(error).splitlines()[0].rstrip('.')})"
         raise DataError(str(path), "file", problem, "write the file again") from error
 
 

@@ -120,10 +120,10 @@ def _read_file(path: Path, reading: Reading) -> Iterator[Record]:
         problem = f"compressed data that cannot be read ({error})"
         raise DataError(str(path), "file", problem, "fetch the file again") from error
     except pa.ArrowException as error:
-        problem = f"no readable parquet ({str(error).splitlines()[0]})"
+        problem = f"no readable parquet ({str(error).splitlines()[0].rstrip('.')})"
         raise DataError(str(path), "file", problem, "fetch the file again") from error
     except OSError as error:
-        problem = error.strerror or str(error).splitlines()[0]
+        problem = error.strerror or str(error).splitlines()[0].rstrip(".")
         raise DataError(str(path), "file", problem, "check the file") from error
 
 
@@ -192,8 +192,8 @@ def _read_json(path: Path, reading: Reading) -> Iterator[Record]:
 def _read_csv(path: Path, reading: Reading) -> Iterator[Record]:
     # Bytes that are no UTF-8 pass as half surrogates, which `Record.text` then names by column.
     csv.field_size_limit(MAX_LINE)
-    delimiter = "\t" if ".tsv" in path.suffixes else ","
     with _open(path) as file:
+        delimiter = "\t" if ".tsv" in path.suffixes else _delimiter(file)
         text = (line.decode("utf-8", "surrogateescape") for line in file)
         table = csv.reader(text, delimiter=delimiter, strict=True)
         try:
@@ -210,6 +210,12 @@ def _read_csv(path: Path, reading: Reading) -> Iterator[Record]:
             where = f"{path}:{table.line_num}"
             mend = "quote the fields, or write .jsonl"
             raise DataError(where, "line", f"no CSV ({error})", mend) from error
+
+
+def _delimiter(file: BinaryIO) -> str:
+    """Spreadsheets of many countries write semicolons."""
+    header: bytes = file.peek(4096).partition(b"\n")[0]  # type: ignore[attr-defined]
+    return ";" if b";" in header and b"," not in header else ","
 
 
 def _check_header(header: list[str], path: Path) -> None:

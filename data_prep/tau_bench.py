@@ -63,7 +63,7 @@ def _rows(path: Path, split: str, domain: str, policy: str, request: Request) ->
 def _task(line: bytes) -> dict[str, Any]:
     try:
         task = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Drop("not JSON", str(error)) from None
     if not isinstance(task, dict):
         raise Drop("no JSON object")

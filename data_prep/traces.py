@@ -18,7 +18,7 @@ from typing import Any
 import rewards
 from data_prep import pi
 from data_prep.attempts import Attempted, Journal, verifier_options
-from data_prep.errors import DataError
+from data_prep.errors import DataError, no_rows
 from data_prep.family import Option, boolean
 from data_prep.options import REQUIRED, help_text, parse
 from data_prep.pi.tool_calls import Call, calls_and_arguments, calls_only
@@ -124,7 +124,7 @@ def as_text(messages: Sequence[Mapping[str, Any]]) -> str:
 def _trace(line: bytes, where: str) -> Trace:
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(where, "line", f"not JSON ({error})", "write one object") from error
     if not isinstance(record, dict):
         raise DataError(where, "line", "not an object", "write one object a line")
@@ -155,7 +155,7 @@ def _call(function: Any) -> Call | None:
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
     return Call(function["name"], arguments) if isinstance(arguments, Mapping) else None
 
@@ -168,7 +168,7 @@ def _text(content: Any) -> str:
 
 
 def _of_rows(
-    rows: Iterable[Row], traces: Sequence[Trace], split: str | None
+    rows: RowFile, traces: Sequence[Trace], split: str | None
 ) -> tuple[dict[str, list[Trace]], int]:
     """Traces by the uid of their row, and how many are of no row."""
     uid_of: dict[str, str] = {}
@@ -179,6 +179,8 @@ def _of_rows(
             if (task := row["extra_info"].get("task_id")) is not None:
                 uid_of[str(task)] = row["uid"]
                 times[str(task)] += 1
+    if not uid_of and split is None:
+        raise no_rows(rows.path)
     found: dict[str, list[Trace]] = defaultdict(list)
     unknown = 0
     for trace in traces:

@@ -10,7 +10,7 @@ from typing import Any
 
 from data_prep import pi
 from data_prep.attempts import AttemptsFile
-from data_prep.errors import DataError
+from data_prep.errors import DataError, no_rows
 from data_prep.family import Option, boolean
 from data_prep.generate import Sampling, open_model
 from data_prep.options import REQUIRED, help_text, names, parse, positive
@@ -107,8 +107,10 @@ def _added(
         number += len(batch)
         ticker.tick(number)
     ticker.close()
+    if not number:
+        raise no_rows(rows.path)
     for kind in kinds:
-        if number and not found[kind] and kind in pi.NEEDS:
+        if not found[kind] and kind in pi.NEEDS:
             raise pi.nothing_of(kind, str(rows.path))
 
 

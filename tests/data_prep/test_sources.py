@@ -30,6 +30,11 @@ def line(**fields) -> bytes:
 GOOD_LINES = b"".join(line(**row) for row in GOOD)
 
 
+SEMICOLONS = (
+    'question;answer\n"What is 1 + 1?";"Count, #### 2"\n"Wie groß ist ½ + ½?";"Zählen; #### 1"\n'
+).encode()
+
+
 def prepare(path, *options):
     """Run the command on a source; the status, and the rows written."""
     out = path.parent / "out"
@@ -61,6 +66,8 @@ def write(folder, name, content):
         ("train.json", json.dumps({"version": 1, "data": GOOD}).encode()),
         ("train.json.gz", gzip.compress(json.dumps(GOOD).encode())),
         ("train.csv", GOOD),
+        ("train.csv", SEMICOLONS),
+        ("train.csv", b"\xef\xbb\xbf" + SEMICOLONS.replace(b"\n", b"\r\n")),
         ("train.parquet", GOOD),
     ],
 )
