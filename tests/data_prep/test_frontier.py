@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
+import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import word_verifier  # noqa: F401 - registers it
 from tiny_model import save_model
 
 from data_prep import frontier, generate
@@ -14,22 +19,8 @@ from data_prep.attempts import AttemptsFile
 from data_prep.errors import DataError
 from data_prep.family import make_row
 from data_prep.schema import read_rows, write_rows
-from rewards import Verdict, register_verifier
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@register_verifier("says_a_word")
-def says_a_word(response: str, ground_truth: str) -> Verdict:
-    """Passes a response with that word; breaks on the ground truth `unreadable`."""
-    if ground_truth == "unreadable":
-        return Verdict.failed("verifier_error", "no word")
-    if ground_truth in response.split():
-        return Verdict.ok()
-    return Verdict.failed("wrong_answer", f"no {ground_truth} in it")
-
-
-says_a_word.OPTIONS = frozenset()  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")
@@ -123,11 +114,13 @@ def test_a_folder_without_a_model_is_named(tmp_path):
 
 
 class Server(ThreadingHTTPServer):
-    """Speaks the chat-completions protocol; `refusals` are the statuses of the first answers."""
+    """Speaks the chat-completions protocol; `refusals` are the statuses of the first answers.
+    After `answers` of them it answers no more, until `released`."""
 
-    def __init__(self, refusals=(), most=99):
+    def __init__(self, refusals=(), most=99, answers=None):
         super().__init__(("127.0.0.1", 0), Handler)
         self.refusals, self.most, self.asked = list(refusals), most, []
+        self.answers, self.released = answers, threading.Event()
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
@@ -140,6 +133,8 @@ class Handler(BaseHTTPRequestHandler):
         server: Server = self.server  # type: ignore[assignment]
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         server.asked.append((self.path, body, self.headers.get("Authorization")))
+        if server.answers is not None and len(server.asked) > server.answers:
+            server.released.wait(60)
         status = server.refusals.pop(0) if server.refusals else 200
         word = body["messages"][-1]["content"].split()[0]
         choices = [
@@ -151,7 +146,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(payload)))
         self.end_headers()
-        self.wfile.write(payload)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # whoever asked is gone
+            self.wfile.write(payload)
 
     def log_message(self, format, *args):
         pass
@@ -184,6 +180,35 @@ def test_an_endpoint_is_asked_by_the_protocol(serve, tmp_path, monkeypatch):
     assert body["model"] == "served" and body["n"] == 6 and body["max_tokens"] == 20
     assert sorted(b["n"] for _, b, _ in server.asked) == [2] * 4 + [6] * 4
     assert len({b["seed"] for _, b, _ in server.asked}) == 8
+
+
+def test_a_killed_run_goes_on_where_it_was(serve, tmp_path):
+    """Killed while it waits for an answer; the same command ends as if it had not been."""
+    path = tmp_path / "rows.jsonl"
+    rows = [
+        make_row(
+            data_source="own", prompt=f"w{i}", ability="words", verifier="regex",
+            ground_truth=".*[02468]", split="train", index=i, privileged={},
+        )
+        for i in range(10)
+    ]  # fmt: skip
+    write_rows(path, rows, source="own")
+    server = serve(answers=5)
+    common = [str(path), "model=served", f"endpoint={server.url}", "n=4", "batch=2", "band=[0,1]"]
+    killed, whole = tmp_path / "killed" / "out.parquet", tmp_path / "whole" / "out.parquet"
+    command = [sys.executable, "-m", "data_prep", "frontier", *common, f"out={killed}"]
+    with subprocess.Popen(command) as process:
+        while len(server.asked) < 6:
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+    assert len(AttemptsFile(journal_of(killed))) == 4 and not killed.exists()
+    server.released.set()
+    for out in (killed, whole):
+        assert frontier.main([*common, f"out={out}"]) == 0
+    assert journal_of(killed).read_bytes() == journal_of(whole).read_bytes()
+    assert killed.read_bytes() == whole.read_bytes()
+    assert len({row["extra_info"]["pass_rate"] for row in read_rows(whole)}) > 1
 
 
 def test_levels_and_rows_that_cannot_be_judged(serve, tmp_path, capsys):
