@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import rewards
+from data_prep import pi
 from data_prep.__main__ import main
 from data_prep.leak import find_leaks
 from data_prep.schema import privileged, read_rows
@@ -35,6 +37,39 @@ def test_math(tmp_path):
     assert Counter(row["extra_info"]["family"] for row in rows) == {
         "Algebra": 1744, "Intermediate Algebra": 1295, "Prealgebra": 1205, "Geometry": 870,
         "Number Theory": 869 - 2, "Counting & Probability": 771, "Precalculus": 746,
+    }  # fmt: skip
+
+
+def test_wrong_answers_of_all_of_math(tmp_path):
+    """No scorer of verl's, each with its own idea of equality, takes one for the right answer."""
+    prepare(tmp_path, "math")
+    out = tmp_path / "wrong.parquet"
+    assert main(["pi", f"{tmp_path / 'train.parquet'}", "kinds=[wrong_answer]", f"out={out}"]) == 0
+    rows = read_rows(out)
+    wrong = [privileged(row, "wrong_answer") or "" for row in rows]
+    right = [row["reward_model"]["ground_truth"] for row in rows]
+    assert Counter(wrong) == Counter(right) and len(rows) == 7498
+    for scorer in ("verl_math", "verl_prime_math", "verl_math_verify"):
+        items = [
+            (scorer, f"The answer is \\boxed{{{w}}}", r, {})
+            for w, r in zip(wrong, right, strict=True)
+        ]
+        verdicts = zip(wrong, right, rewards.verify_batch(items), strict=True)
+        assert not [(w, r) for w, r, verdict in verdicts if verdict.passed], scorer
+
+
+def test_first_steps_of_published_solutions(tmp_path):
+    """How many have one: the others are of one step, or show the answer in the first."""
+    found = {}
+    for name in ("math", "gsm8k", "humaneval", "mbpp"):
+        splits = prepare(tmp_path / name, name)
+        rows = [row for part in splits.values() for row in part]
+        steps = pi.contents(rows, "first_step")
+        found[name] = (sum(step is not None for step in steps), len(rows))
+        for row, step in zip(rows, steps, strict=True):
+            assert step is None or len(step) < len(privileged(row, "gold_solution") or "")
+    assert found == {
+        "math": (6607, 7498), "gsm8k": (7473, 7473), "humaneval": (128, 164), "mbpp": (875, 974),
     }  # fmt: skip
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from tiny_model import save_model
 
+from data_prep.__main__ import main as prepare
 from data_prep.errors import DataError
 from data_prep.family import make_row
 from data_prep.preview import main
@@ -35,6 +39,39 @@ def test_without_a_model_characters_are_counted(rows_file, capsys):
     assert "== student: 5 characters\n[user]\nw5 w2\n" in shown
     assert "== teacher (gold_answer):" in shown and "<privileged_information>\nw5 w5" in shown
     assert shown.count("uid ") == 1
+
+
+def test_as_a_user_runs_it(tmp_path):
+    """In a process of its own, without a tokenizer at hand, on a file that a command wrote."""
+    source = tmp_path / "train.jsonl"
+    source.write_text('{"question": "What is 1 + 1?", "answer": "Count.\\n#### 2"}\n' * 2)
+    out = tmp_path / "out.parquet"
+    assert prepare(["gsm8k", f"source={source}", f"out={out}"]) == 0
+    command = [sys.executable, "-m", "data_prep", "show", str(out)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert f"{out}: 1 rows\nsplit: train 1\n" in shown.stdout
+    assert "gold_solution                      1 rows  100.0%" in shown.stdout
+    assert "== student: " in shown.stdout and "== teacher (gold_answer): " in shown.stdout
+    assert "verifier math, ground truth: 2" in shown.stdout and "Traceback" not in shown.stderr
+    missing = subprocess.run(
+        [*command, f"model={tmp_path / 'gone'}"], capture_output=True, text=True
+    )
+    assert missing.returncode == 2
+    assert "no tokenizer" in missing.stderr and missing.stderr.count("\n") == 1
+
+
+def test_a_row_whose_user_is_simulated(tmp_path, capsys):
+    path = tmp_path / "rows.jsonl"
+    row = make_row(
+        data_source="own", prompt=[{"role": "system", "content": "Be kind."}], ability="tool_use",
+        verifier="tool_use", ground_truth={"actions": [], "outputs": []}, split="train", index=0,
+        privileged={"hint": "Ask first."}, instruction="You are Ann.",
+    )  # fmt: skip
+    write_rows(path, [row], source="own")
+    assert main([str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("(what the simulated user says first)") == 2
+    assert "You are Ann." not in shown
 
 
 def test_with_a_model_its_tokens_and_its_template(rows_file, tmp_path, capsys):
