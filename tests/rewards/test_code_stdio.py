@@ -37,9 +37,9 @@ def test_white_space_at_the_ends_does_not_count() -> None:
 def test_each_case_has_its_own_time() -> None:
     cases = [{"input": "", "output": "1"}] * 5
     slow = (
-        "import time\ne = time.process_time() + 0.15\nwhile time.process_time() < e: pass\nprint(1)"
+        "import time\ne = time.process_time() + 0.25\nwhile time.process_time() < e: pass\nprint(1)"
     )
-    assert judge(slow, json.dumps({"kind": "stdio", "cases": cases}), seconds=0.6).passed
+    assert judge(slow, json.dumps({"kind": "stdio", "cases": cases}), seconds=1).passed
 
 
 def test_numbers_may_have_many_digits() -> None:
