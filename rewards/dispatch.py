@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from rewards import cache, pool
+from rewards import cache, pool, stopping
 from rewards.errors import VerifierContractError
 from rewards.pool.settings import signature
 from rewards.registry import Verifier, describe_verifier, get_verifier, instance_of
@@ -48,7 +48,11 @@ async def averify_batch(items: Sequence[Item]) -> list[Verdict]:
     import asyncio  # slow to import, and whoever awaits has it
 
     work = _Work(items)
-    await asyncio.gather(*map(asyncio.wrap_future, work.start(background=True)))
+    try:
+        await asyncio.gather(*map(asyncio.wrap_future, work.start(background=True)))
+    except BaseException:
+        work.stop()
+        raise
     return work.verdicts()
 
 
@@ -65,6 +69,7 @@ def _run(work: _Work) -> list[Verdict]:
         for future in futures:
             future.result()
     except BaseException:
+        work.stop()
         for future in futures:
             future.cancel()
         raise
@@ -82,6 +87,9 @@ class _Work:
         self._settings = signature()
         self._cache = cache.shared() if cache.enabled() else None
         self._shares: list[_Share] = []
+        outer = stopping.current()
+        self._inner = outer is not None
+        self._stopped = outer or threading.Event()
         self._groups: list[tuple[Verifier, list[int], list[bytes | None]]] = []
         for verifier, places in self._by_verifier():
             for place in places:
@@ -103,6 +111,12 @@ class _Work:
                 alone = len(self._groups) == 1 and not background
                 done += self._in_threads(verifier, places, keys, alone)
         return done
+
+    def stop(self) -> None:
+        """End the programs that run, for nobody waits for them; a batch within another's verifier
+        leaves that to the other."""
+        if not self._inner:
+            self._stopped.set()
 
     def help(self) -> None:
         """Judge what no thread has begun, from the end, instead of waiting for it.
@@ -173,7 +187,9 @@ class _Work:
 
         def judge(share: range) -> None:
             answers = [self._items[places[i]][1:] for i in share]
-            for i, verdict in zip(share, _judge(verifier.name, instance, answers), strict=True):
+            with stopping.stoppable(self._stopped):
+                verdicts = _judge(verifier.name, instance, answers)
+            for i, verdict in zip(share, verdicts, strict=True):
                 self._keep(places[i], keys[i], verdict)
 
         whole = range(len(places))
