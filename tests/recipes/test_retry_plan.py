@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from algorithms import registry
-from algorithms.runtime.stages import Stage, check_plan, stage_from_dict
+from algorithms.runtime.stages import check_plan, stage_from_dict
 from recipes.config import ConfigError, load
 from recipes.plan import build_plan
 
@@ -27,7 +27,7 @@ def config_of(*overrides: str, recipe: str = "retry_math") -> Any:
     )
 
 
-def stages_of(*overrides: str, recipe: str = "retry_math") -> dict[str, Stage]:
+def stages_of(*overrides: str, recipe: str = "retry_math") -> dict[str, Any]:
     plan = build_plan(config_of(*overrides, recipe=recipe), FILES, True, 256)
     check_plan(plan.stages)
     for stage in plan.stages:
