@@ -22,6 +22,7 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -151,13 +152,26 @@ def hierarchical_interval(
             f"{values_SN.shape}; keep only the problems that every seed answered"
         )
     n_seeds, n_problems = values_SN.shape
-    rng = np.random.default_rng(seed)
-    seeds_RS = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=resamples)
-    problems_RN = rng.multinomial(n_problems, np.full(n_problems, 1 / n_problems), size=resamples)
+    seeds_RS, problems_RN = _crossed(n_seeds, n_problems, resamples, seed)
     means_R = ((problems_RN @ values_SN.T) * seeds_RS).sum(axis=1) / (n_seeds * n_problems)
     tail = (1 - level) / 2
     low, high = np.quantile(means_R, [tail, 1 - tail])
     return Estimate(float(values_SN.mean()), float(low), float(high))
+
+
+@lru_cache(maxsize=16)
+def _crossed(
+    n_seeds: int, n_problems: int, resamples: int, seed: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """How often each resample draws each seed [R, S] and each problem [R, N].
+
+    The draws depend on the shape alone, and a report asks for many intervals of few shapes: drawing
+    is most of their time.
+    """
+    rng = np.random.default_rng(seed)
+    counts = (rng.multinomial(n, np.full(n, 1 / n), size=resamples) for n in (n_seeds, n_problems))
+    seeds_RS, problems_RN = (drawn.astype(np.int32) for drawn in counts)
+    return seeds_RS, problems_RN
 
 
 def _vector(values: ArrayLike, name: str) -> FloatArray:

@@ -6,9 +6,13 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from recipes.report.plots import (
+    DASHES,
+    GRID,
     INK,
     MUTED,
     SERIES,
@@ -24,8 +28,13 @@ from recipes.report.words import signed
 ROLES = {"method": "methods", "sft": "supervised", "control": "controls"}
 ROW_INCHES = 0.33
 NAME_CHARS = 34
+PANEL_CHARS = 26
 FEW = 20  # attempts; a rate of fewer is drawn hollow
+MOST_ATTEMPTS = 8
+ONE_PANEL = 5  # arms
+COLUMNS = 4
 Chart = dict[str, str]
+Lines = list[tuple[int, dict[str, Any], list[dict[str, Any]]]]  # arm's number, arm, attempts
 
 
 def forest(report: dict[str, Any]) -> Chart | None:
@@ -57,9 +66,13 @@ def forest(report: dict[str, Any]) -> Chart | None:
         _name_rows(axes, labels)
         axes.set_xlim(*limits)
         axes.set_xlabel("points over the baseline", color=MUTED)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: signed(v).removesuffix(".0")))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _tick(v)))
         svg = svg_of(figure)
     return {"note": _forest_note(entries), "svg": labelled(svg, "Difference to baseline", "forest")}
+
+
+def _tick(points: float) -> str:
+    return signed(points).removesuffix(".0") if points else "0"
 
 
 def _has(arm: dict[str, Any]) -> bool:
@@ -114,7 +127,8 @@ def _line(
 def _seed_interval(
     axes: Axes, y: int, interval: list[float], colour: str, limits: tuple[float, float]
 ) -> None:
-    ends = [max(interval[0], limits[0]), min(interval[1], limits[1])]
+    inside = 0.012 * (limits[1] - limits[0])  # where an arrow has room
+    ends = [max(interval[0], limits[0] + inside), min(interval[1], limits[1] - inside)]
     axes.plot(ends, [y, y], color=colour, linewidth=1, zorder=2)
     for end, whole, arrow in zip(ends, interval, "<>", strict=True):
         marker = "|" if end == whole else arrow
@@ -129,45 +143,77 @@ def _name_rows(axes: Axes, labels: list[tuple[str, str]]) -> None:
         tick.set_color(colour)
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= NAME_CHARS else name[: NAME_CHARS - 1] + "…"
+def _short(name: str, limit: int = NAME_CHARS) -> str:
+    return name if len(name) <= limit else name[: limit - 1] + "…"
 
 
 def success_by_attempt(report: dict[str, Any]) -> Chart | None:
-    """Share of attempts that passed by their number, a line an arm, in the first round."""
+    """Share of attempts that passed by their number, in the first round.
+
+    A line an arm; where there are many arms a panel an arm, with the others in grey behind it.
+    """
     found = report["retry"]
     first = {row["arm"]: row for row in found["rows"] if row["round"] == 1} if found else {}
+    lines: Lines = []
+    for i, arm in enumerate(report["arms"]):
+        attempts = first[arm["name"]]["attempts"] if arm["name"] in first else []
+        points = [a for a in attempts if a["asked"] and a["number"] <= MOST_ATTEMPTS]
+        if len(points) > 1:
+            lines.append((i, arm, points))
+    if not lines:
+        return None
     with matplotlib.rc_context(STYLE):
-        figure, axes = new_figure(9.0, 3.2)
-        most = 1
-        for i, arm in enumerate(report["arms"]):
-            attempts = first[arm["name"]]["attempts"] if arm["name"] in first else []
-            points = [a for a in attempts if a["asked"]]
-            if len(points) > 1:
-                most = max(most, points[-1]["number"])
-                _attempts(axes, points, SERIES[i % len(SERIES)], marker_of(i), arm["role"])
-        if most == 1:
-            return None
-        bare(axes, "y")
-        axes.set_xlabel("attempt", color=MUTED)
-        axes.set_ylim(bottom=0)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=min(most, 16)))
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.0f} %"))
+        figure = _panels(lines) if len(lines) > ONE_PANEL else _one_panel(lines)
         svg = svg_of(figure)
     note = (
-        "First round, all arms from the same weights: passed, of the attempts with that number "
-        f"that were made. Hollow: fewer than {FEW}. Later attempts are made at the harder tasks."
+        "First round, all arms from the same weights: the share that passed of the attempts with "
+        f"that number (up to {MOST_ATTEMPTS}). Hollow: fewer than {FEW}. Later attempts are made "
+        "at the harder tasks."
     )
     return {"note": note, "svg": labelled(svg, "Success by attempt", "attempts")}
 
 
-def _attempts(
-    axes: Axes, points: list[dict[str, Any]], colour: str, marker: str, role: str
-) -> None:
+def _one_panel(lines: Lines) -> Figure:
+    figure, axes = new_figure(9.0, 3.2)
+    for i, arm, points in lines:
+        _attempts(axes, points, i, arm["role"])
+    _attempt_axes(axes, lines)
+    axes.set_xlabel("attempt", color=MUTED)
+    return figure
+
+
+def _panels(lines: Lines) -> Figure:
+    rows = -(-len(lines) // COLUMNS)
+    figure = Figure(figsize=(9.0, 0.3 + 1.55 * rows), layout="constrained")
+    FigureCanvasSVG(figure)
+    grid = figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False)
+    for axes in grid.flat[len(lines) :]:
+        axes.set_visible(False)
+    for axes, (i, arm, points) in zip(grid.flat, lines, strict=False):
+        for _, other, theirs in lines:
+            if other is not arm:
+                numbers = [a["number"] for a in theirs]
+                axes.plot(numbers, [a["rate"] for a in theirs], color=GRID, linewidth=1, zorder=2)
+        _attempts(axes, points, i, arm["role"])
+        _attempt_axes(axes, lines)
+        axes.set_title(_short(arm["name"], PANEL_CHARS), color=INK, fontsize=9, loc="left")
+    figure.supxlabel("attempt", color=MUTED, fontsize=10)
+    return figure
+
+
+def _attempt_axes(axes: Axes, lines: Lines) -> None:
+    most = max(points[-1]["number"] for _, _, points in lines)
+    bare(axes, "y")
+    axes.set_ylim(bottom=0)
+    axes.set_xticks(range(1, most + 1))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.0f} %"))
+
+
+def _attempts(axes: Axes, points: list[dict[str, Any]], i: int, role: str) -> None:
+    colour, marker = SERIES[i % len(SERIES)], marker_of(i)
     numbers, rates = [a["number"] for a in points], [a["rate"] for a in points]
-    dash = {"method": "-", "sft": (0, (6, 2))}.get(role, (0, (2, 2)))
-    axes.plot(numbers, rates, color=colour, linestyle=dash, linewidth=1.6, zorder=3)
+    axes.plot(numbers, rates, color=colour, linestyle=DASHES[role], linewidth=1.6, zorder=3)
     for number, rate, point in zip(numbers, rates, points, strict=True):
         face = colour if point["asked"] >= FEW else "none"
         axes.plot(

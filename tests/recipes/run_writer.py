@@ -149,3 +149,82 @@ def report_of(run: RunWriter) -> dict[str, Any]:
 
 def by_name(report: dict[str, Any], name: str) -> dict[str, Any]:
     return next(a for a in report["arms"] if a["name"] == name)
+
+
+def retry_arm(name: str, role: str = "method", **changes: Any) -> dict[str, Any]:
+    """An arm of a retry recipe; ``ladder`` is completed."""
+    ladder = {"scheme": "retry", "retries": 2, "pi": "none", "budget_of": None, "allocation": None}
+    entry = arm(name, algorithm="retry_sft", sampling="offline", teacher="none", pi=None)
+    entry |= {"role": role, "rounds": 2, "seeds": [0, 1]}
+    return entry | changes | {"ladder": ladder | changes.get("ladder", {})}
+
+
+def collected(
+    run: RunWriter, name: str, made: list[tuple[int, int]], *, seed: int, round: int, tokens: float
+) -> None:
+    """One round's collection in two steps, (asked, passed) by attempt, and its ten training steps.
+
+    Half of the retries repeat; a tenth of the passed are dropped as duplicates.
+    """
+    asked, passed = (sum(numbers) for numbers in zip(*made, strict=True))
+    retries = asked - made[0][0]
+    metrics = {
+        "tokens/generated": tokens,
+        "retry/tasks": made[0][0],
+        "retry/attempts": asked,
+        "retry/retries": retries,
+        "retry/repeated": retries / 2,
+        "retry/kept": 0.9 * passed,
+        "retry/dropped": 0.1 * passed,
+        "retry/stopped_passed": passed,
+        "retry/stopped_exhausted": made[0][0] - passed,
+        "health/path_diversity": 0.5,
+    }
+    for number, (n, ok) in enumerate(made, start=1):
+        metrics |= {f"retry/asked_{number}": n, f"retry/passed_{number}": ok}
+    stage = f"{name}-seed{seed}-round{round}"
+    where = {"arm": name, "seed": seed, "time": 1000.0, "seconds": 5.0}
+    for step in (1, 2):
+        half = {key: value / 2 for key, value in metrics.items()}
+        half["health/path_diversity"] = 0.5
+        line = {"phase": "collect", "step": step, "stage": f"{stage}-collect", "metrics": half}
+        run.line("metrics", where | line)
+    for step in range(10 * round - 9, 10 * round + 1):
+        replayed = {"tokens/generated": 7.0, "tokens/trained": 40.0, "reward/pass_rate": 1.0}
+        line = {"phase": "train", "step": step, "stage": stage, "metrics": replayed}
+        run.line("metrics", where | line)
+
+
+def retry_run(path: Path) -> RunWriter:
+    """Three arms of two seeds and two rounds; figures that can be worked out by hand."""
+    arms = [
+        retry_arm("retry_bare"),
+        retry_arm("retry_gold", ladder={"pi": "gold_answer"}),
+        retry_arm(
+            "double",
+            "control",
+            ladder={"scheme": "independent", "retries": 7, "budget_of": "retry_bare"},
+        ),
+    ]
+    contrasts = [
+        ["retry_gold", "retry_bare", "the gold answer"],
+        ["retry_bare", "double", "the failure signal at an equal budget"],
+        ["retry_bare", "nobody", "an arm that was left out"],
+    ]
+    run = RunWriter(path, arms, recipe="retry_math", contrasts=contrasts, warmup={"enabled": False})
+    run.evaluate("baseline", BASE)
+    gains = {"retry_bare": (20, 30), "retry_gold": (40, 60), "double": (6, 4)}
+    for name, rises in gains.items():
+        for seed in (0, 1):
+            for round, rise in enumerate(rises, start=1):
+                if name == "double":
+                    made, tokens = [(100, 40)] + [(10, 2)] * 7, 9900.0
+                else:
+                    made, tokens = [(100, 40), (60, 15 + 10 * seed), (45, 9)], 10_000.0
+                collected(run, name, made, seed=seed, round=round, tokens=tokens)
+                run.evaluate(name, raised(rise + 2 * seed), step=10 * round, seed=seed)
+    for sample in range(4):
+        where = {"arm": "retry_bare", "seed": 0, "step": 1, "uid": "t1", "sample": sample}
+        for attempt in (1, 2):
+            run.line("dropped", where | {"attempt": attempt, "reason": "duplicate"})
+    return run
