@@ -97,7 +97,7 @@ def collect(run_dir: Path | str) -> dict[str, Any]:
     report["unreadable_lines"] = folder.unreadable
     report["unjudged"] = table.unjudged
     report["verdict"] = words.verdict(report)
-    report["matrix"] = matrix(report["comparisons"])
+    report["matrix"] = matrix(arms, report["comparisons"])
     distils = _has_teacher([arm for arm in arms if arm.ladder is None])
     report["sentences"] = {
         "contribution": words.contribution(report["controls"]) if distils else None,

@@ -189,13 +189,15 @@ def _panels(lines: Lines) -> Figure:
     grid = figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(lines) :]:
         axes.set_visible(False)
-    for axes, (i, arm, points) in zip(grid.flat, lines, strict=False):
+    for n, (i, arm, points) in enumerate(lines):
+        axes = grid.flat[n]
         for _, other, theirs in lines:
             if other is not arm:
                 numbers = [a["number"] for a in theirs]
                 axes.plot(numbers, [a["rate"] for a in theirs], color=GRID, linewidth=1, zorder=2)
         _attempts(axes, points, i, arm["role"])
         _attempt_axes(axes, lines)
+        axes.tick_params(labelbottom=n + COLUMNS >= len(lines))  # no panel below
         axes.set_title(_short(arm["name"], PANEL_CHARS), color=INK, fontsize=9, loc="left")
     figure.supxlabel("attempt", color=MUTED, fontsize=10)
     return figure

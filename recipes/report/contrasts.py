@@ -76,9 +76,13 @@ def planned_contrasts(plan: Row, arms: list[Arm]) -> list[dict[str, Any]]:
     return found
 
 
-def matrix(rows: list[dict[str, Any]]) -> list[str]:
-    """The arms that occur in comparisons, in order: the rows and columns of a compact table."""
-    return list(dict.fromkeys(name for row in rows for name in (row["a"], row["b"])))
+def matrix(arms: list[Arm], pairs: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """The names that a compact table of the comparisons has as {"rows", "columns"}."""
+    first, second = ({pair[side] for pair in pairs} for side in ("a", "b"))
+    return {
+        "rows": [arm.name for arm in arms if arm.name in first],
+        "columns": [arm.name for arm in arms if arm.name in second],
+    }
 
 
 def at_common_step(

@@ -128,6 +128,14 @@ def test_nothing_is_said_of_skeletons_and_teachers(retried: Run) -> None:
             assert words in text.replace("\\", ""), words
 
 
+def test_tables_of_the_markdown_are_whole(retried: Run) -> None:
+    text = (retried[0].path / "report.md").read_text()
+    for heading, rows in (("Retry", 6), ("What the differences show", 3)):
+        table = text.split(f"## {heading}\n\n")[1].split("\n\n")[0].splitlines()
+        assert len(table) == 2 + rows
+        assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {table[0].count("|")}
+
+
 def test_both_charts_are_drawn(retried: Run) -> None:
     page = (retried[0].path / "report.html").read_text()
     for label in ("Difference to baseline", "Success by attempt"):
@@ -176,6 +184,7 @@ def test_many_pairs_are_a_matrix_and_few_are_sentences(tmp_path: Path) -> None:
     assert len(report["sentences"]["comparisons"]) == 7
     text = (run.path / "report.md").read_text()
     assert "k1 − k2 (retries)" not in text.replace("\\", "")
+    assert report["matrix"]["rows"] == ["k1", "k2", "k3"]
     assert "| k1 | -5.0 \\* |".replace("-", "−") in text
 
 
