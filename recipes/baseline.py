@@ -69,7 +69,7 @@ def lines(found: dict[str, Any]) -> list[str]:
     rows = [("all", found), *((f"level {e['level']}", e) for e in found["levels"])]
     width = max(len(name) for name, _ in rows)
     text = [
-        f"{found['n']} rows, {found['samples']} samples each",
+        f"{found['n']} rows, {found['samples']} sample{'s' * (found['samples'] > 1)} each",
         "",
         *(
             f"{name:<{width}}  {percent(e['pass_rate']):>7} {percent_range(e['ci95']):<14} "

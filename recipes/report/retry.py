@@ -13,6 +13,7 @@ from recipes.report.reader import finite, text_of
 from recipes.report.runlog import NOT_TRAINING, Metrics
 
 MOST_COLUMNS = 6  # attempts with a column of their own; later ones are added up
+SAME_BUDGET = 0.01  # of the tokens of the arm that it is matched to
 ROUND = re.compile(r"-round(\d+)")
 
 
@@ -63,7 +64,8 @@ def retry(
 
     ``rows`` has an entry an arm and round; counts and tokens are those of one seed (the mean over
     seeds). ``numbers``: the attempts that every row lists in ``attempts``; ``later`` says whether
-    some arm made more, which ``rows[...]["later"]`` adds up.
+    some arm made more, which ``rows[...]["later"]`` adds up. ``unequal``: the rows whose tokens
+    differ by more than 1 % from those of the arm they are matched to, in words.
     """
     ladders = [arm for arm in arms if arm.ladder is not None]
     if not ladders:
@@ -80,7 +82,12 @@ def retry(
     numbers = list(range(1, min(most, MOST_COLUMNS) + 1))
     for row in rows:
         row["later"] = _pooled(a for a in row["attempts"] if a["number"] > MOST_COLUMNS)
-    return {"numbers": numbers, "later": most > MOST_COLUMNS, "rows": rows}
+    return {
+        "numbers": numbers,
+        "later": most > MOST_COLUMNS,
+        "unequal": _unequal(rows),
+        "rows": rows,
+    }
 
 
 def rounds_of(metrics: Metrics, arm: str) -> dict[int, Round]:
@@ -150,6 +157,14 @@ def _generated(
     theirs = other.total("tokens/generated") if other else None
     multiple = tokens / theirs if tokens is not None and theirs else None
     return {"generated": tokens, "budget_of": of, "multiple": multiple}
+
+
+def _unequal(rows: list[dict[str, Any]]) -> list[str]:
+    return [
+        f"{row['arm']} in round {row['round']} ({row['multiple']:.3f} × {row['budget_of']})"
+        for row in rows
+        if row["multiple"] is not None and abs(row["multiple"] - 1) > SAME_BUDGET
+    ]
 
 
 def _after(arm: Arm, step: int, table: Evaluations) -> dict[str, Any]:

@@ -218,7 +218,7 @@ def retry_run(path: Path) -> RunWriter:
         for seed in (0, 1):
             for round, rise in enumerate(rises, start=1):
                 if name == "double":
-                    made, tokens = [(100, 40)] + [(10, 2)] * 7, 9900.0
+                    made, tokens = [(100, 40)] + [(10, 2)] * 7, 9800.0
                 else:
                     made, tokens = [(100, 40), (60, 15 + 10 * seed), (45, 9)], 10_000.0
                 collected(run, name, made, seed=seed, round=round, tokens=tokens)

@@ -46,8 +46,10 @@ def test_tokens_are_those_of_the_collection_and_the_budget_is_told(retried: Run)
     bare, double = row(report, "retry_bare"), row(report, "double")
     # ten training steps replay 7 tokens each: they are not generated again
     assert (bare["generated"], bare["trained"]) == (10_000.0, 400.0)
-    assert (double["budget_of"], double["multiple"]) == ("retry_bare", pytest.approx(0.99))
+    assert (double["budget_of"], double["multiple"]) == ("retry_bare", pytest.approx(0.98))
     assert bare["multiple"] is None
+    unequal = [f"double in round {r} (0.980 × retry_bare)" for r in (1, 2)]
+    assert report["retry"]["unequal"] == unequal
     tokens = next(t for t in report["training"] if t["name"] == "retry_bare")["tokens"]
     assert tokens == {"generated": 20_000.0, "trained": 800.0}
     # two collection steps and ten training steps of five seconds, twice
@@ -124,7 +126,7 @@ def test_nothing_is_said_of_skeletons_and_teachers(retried: Run) -> None:
             "baseline's weights",
         ):
             assert words not in text, words
-        for words in ("What the differences show", "the gold answer", "0.990 × retry", "Retry"):
+        for words in ("What the differences show", "the gold answer", "0.980 × retry", "Retry"):
             assert words in text.replace("\\", ""), words
 
 
@@ -165,7 +167,7 @@ def test_an_online_arm_has_one_round_of_its_training_steps(tmp_path: Path) -> No
 def test_a_run_that_has_only_begun_has_a_report(tmp_path: Path) -> None:
     run = RunWriter(tmp_path / "r", [retry_arm("bare")], contrasts=[["bare", "bare"], None, 3])
     report = report_of(run)
-    assert report["retry"] == {"numbers": [1], "later": False, "rows": []}
+    assert report["retry"] == {"numbers": [1], "later": False, "unequal": [], "rows": []}
     assert report["contrasts"] == [] and report["status"] == "partial"
     assert "the teacher (with PI) has no held-out evaluation" not in report["missing"]
 
