@@ -133,12 +133,12 @@ def _from_run(arguments: list[str]) -> int:
 
 def _cutter_of(folder: Path) -> IsCut | None:
     """From the run's own settings; None where its model is not on this machine any more."""
-    from omegaconf import OmegaConf
-    from transformers import AutoTokenizer
-
     settings = folder / "verl.yaml"
     if not settings.is_file():
         return None
+    from omegaconf import OmegaConf
+    from transformers import AutoTokenizer
+
     config = OmegaConf.load(settings)
     path = OmegaConf.select(config, "actor_rollout_ref.model.path")
     limit = OmegaConf.select(config, "data.max_response_length")

@@ -14,8 +14,7 @@ from test_prepare import ROW
 from data_prep.schema import write_rows
 from recipes import baseline
 from recipes.config import load
-from recipes.describe import report_plan
-from recipes.prepare import prepare
+from recipes.prepare import describe, prepare, report_plan
 
 LEVEL = {f"q{i:02d}": str(i % 2 + 1) for i in range(40)}
 
@@ -133,13 +132,11 @@ def rows_at(path: Path, count: int) -> Path:
 
 
 @pytest.mark.usefixtures("demo_folder")
-def test_the_plan_is_one_evaluation_of_the_students_view(tmp_path, capsys):
+def test_the_plan_is_one_evaluation_of_the_students_view(tmp_path):
     path = rows_at(tmp_path / "sums.parquet", 12)
-    given = ["profile=cpu", f"data.eval={path}"]
-    assert baseline.main([*given, "dry_run=true"]) == 0
-    out = capsys.readouterr().out
-    assert "stages            baseline\n" in out and "48 for evaluation" in out
-    job = prepare(load("baseline", [*given, f"output_root={tmp_path}"]))
+    job = prepare(load("baseline", ["profile=cpu", f"data.eval={path}", f"output_root={tmp_path}"]))
+    told = describe(job)
+    assert "stages            baseline" in told and "48 for evaluation" in "".join(told)
     (stage,) = job.plan.stages
     assert stage.evaluate == {"student": None} and stage.steps == 0
     assert report_plan(job)["arms"] == []
@@ -147,13 +144,12 @@ def test_the_plan_is_one_evaluation_of_the_students_view(tmp_path, capsys):
     job.write(folder)  # the training file of a run without training rows can be written
 
 
-@pytest.mark.usefixtures("demo_folder")
-def test_the_figures_are_printed_when_a_run_ends(tmp_path, capsys):
+def test_the_figures_are_printed_when_a_run_ends(tmp_path, capsys, demo_tokenizer):
     run = answered(tmp_path / "run", PASSES)
-    job = prepare(
-        load("baseline", ["profile=cpu", f"data.eval={rows_at(tmp_path / 'r.jsonl', 4)}"])
-    )
-    short = SimpleNamespace(tokenizer=job.tokenizer, config=SimpleNamespace(max_response_tokens=2))
-    baseline._finish(run.path, short)
+    settings = SimpleNamespace(max_response_tokens=len(demo_tokenizer.encode("no idea")))
+    baseline._finish(run.path, SimpleNamespace(tokenizer=demo_tokenizer, config=settings))
     out = capsys.readouterr().out
-    assert "cut 0.0 %" not in out and "level 1   50.0 %" in out and "pass@1 37.5 %" in out
+    assert "level 1   50.0 %" in out and "pass@1 37.5 %" in out
+    found = json.loads((run.path / "baseline.json").read_text())
+    assert found["cut_share"] >= 60 / 160  # "no idea" at least
+    assert f"cut {100 * found['cut_share']:.1f} %" in out
