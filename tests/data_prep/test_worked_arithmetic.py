@@ -93,7 +93,7 @@ def test_every_line_is_true_and_leads_to_the_answer():
             left, _, right = step.partition("=")
             assert value(left) == int(right)
         assert steps[-1].endswith(f"={truth}") and last == f"Answer: {truth}"
-        assert 2 <= len(steps) <= 5
+        assert 1 <= len(steps) <= 5
         assert row["uid"] == make_uid(row)
 
 
