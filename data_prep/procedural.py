@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from data_prep.errors import DataError
 from data_prep.family import Row
@@ -18,6 +18,7 @@ SPLITS = ("warmup", "train", "heldout")
 MAX_DRAWS = 5000
 
 Item = TypeVar("Item")
+Cell = TypeVar("Cell", bound=Hashable)
 
 
 def draw(
@@ -45,8 +46,8 @@ def draw(
 
 
 def deal(
-    cells: Mapping[Hashable, list[Item]], sizes: Mapping[str, int]
-) -> dict[str, list[tuple[Any, Item]]]:
+    cells: Mapping[Cell, list[Item]], sizes: Mapping[str, int]
+) -> dict[str, list[tuple[Cell, Item]]]:
     """The tasks by split, with their cells: `sizes` of each cell, one of each cell in turn."""
     dealt, start = {}, 0
     for split, size in sizes.items():

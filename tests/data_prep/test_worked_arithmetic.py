@@ -29,6 +29,7 @@ def value(expression: str) -> float:
 
     def of(node):
         if isinstance(node, ast.Constant):
+            assert isinstance(node.value, int)
             return node.value
         return OPERATORS[type(node.op)](of(node.left), of(node.right))
 
