@@ -36,13 +36,15 @@ BUNDLED: dict[str, Callable[[str], list[Row]]] = {
 
 @dataclass
 class RunData:
-    """Rows by role, and what was dropped from them."""
+    """Rows by role, and what was dropped from them. ``compared``: training and warm-up rows in
+    which no held-out row was found."""
 
     train: list[Row]
     heldout: list[Row]
     warmup: list[list[Row]]
     dropped: list[dict[str, Any]] = field(default_factory=list)
     longest: dict[str, int] = field(default_factory=dict)
+    compared: int = 0
 
     def with_gold(self) -> list[Row]:
         """The training rows that have a gold proof: what SFT can use."""
@@ -89,12 +91,14 @@ def build(config: Any, tokenizer: Any, warm_up: bool, kinds: KindsOfArms = NO_KI
     heldout = _first(load(config.data.eval, "heldout"), config.data.eval_rows)
     warm = load(config.data.warmup, "warmup") if warm_up else []
     leak.check_disjoint([*train, *warm], heldout)
+    compared = len({row["uid"] for row in [*train, *warm]})
     without = set(config.data.without_gold)
     _check_families(without, train)
     data = RunData(
         [_withheld(row, without) for row in _with_controls(train, (*kinds.shown, *kinds.told))],
         [_withheld(row, without) for row in heldout],
         [],
+        compared=compared,
     )
     if warm_up:
         data.warmup = [_mix(warm, phase.mix, config) for phase in config.warmup.phases]

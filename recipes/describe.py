@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from algorithms.retry.settings import LadderSettings
 from algorithms.runtime.prompts import privileged_content, row_views
 from algorithms.runtime.stages import Sampling, Stage
+from data_prep import leak
 from recipes import data as run_data
 from recipes import retry_plan
 from recipes.arms import Arm
@@ -53,7 +54,12 @@ def report_plan(job: Job) -> dict[str, Any]:
             "rows": len({r["uid"] for rows in job.data.warmup for r in rows}),
             "why": config.warmup.why if config.model.path == "demo" else "",
         },
-        "heldout": {"n": len(job.data.heldout), "new_structure": new},
+        "heldout": {
+            "n": len(job.data.heldout),
+            "new_structure": new,
+            "compared": job.data.compared,
+            "leak_guard": f"the same statement, or {leak.OVERLAP:.0%} of its {leak.NGRAM}-grams",
+        },
         "verifier": job.verifier,
         "tactic_policy": _tactic_policy(job.data),
         "stages": [stage.name for stage in plan.stages],

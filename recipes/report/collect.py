@@ -188,6 +188,8 @@ def _heldout(plan: Row, table: Evaluations) -> dict[str, Any]:
     return {
         "planned": int_of(planned, "n"),
         "planned_new_structure": int_of(planned, "new_structure"),
+        "compared": int_of(planned, "compared"),
+        "leak_guard": text_of(planned, "leak_guard"),
         "evaluated": len(table.problems),
         "new_structure": sum(p.structure == "new" for p in table.problems.values()),
         "families": len({p.family for p in table.problems.values()}),
