@@ -75,7 +75,7 @@ def _check(name: str, settings: Mapping[str, Any]) -> None:
 
 def filter_settings(settings: Mapping[str, Any]) -> FilterSettings:
     """What the filter keeps; ``binary`` is a threshold of full marks."""
-    same = ("train_on", "per_task", "min_tokens", "max_tokens", "must_match")
+    same = ("train_on", "per_task", "min_tokens", "max_tokens", "must_match", "complete")
     threshold = 1.0 if settings["filter"] == "binary" else settings["threshold"]
     return FilterSettings(threshold=threshold, **{key: settings[key] for key in same})
 
