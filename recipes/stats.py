@@ -85,14 +85,24 @@ def rate_interval(values_N: ArrayLike, *, level: float = LEVEL, seed: int = 0) -
     """Interval of a mean pass rate over problems.
 
     Wilson where every value is 0 or 1 (one sample a problem); a bootstrap over problems where
-    values are means over several samples.
+    values are means over several samples. Where those are all the same, Wilson again.
     """
     values_N = _vector(values_N, "values_N")
     if np.isin(values_N, (0.0, 1.0)).all():
         return wilson_interval(int(values_N.sum()), values_N.size, level=level)
     if values_N.size == 1:
         return Estimate(float(values_N[0]), 0.0, 1.0)
+    if np.ptp(values_N) < 1e-12:  # nothing to resample, which is no certainty
+        return _as_single_samples(float(values_N[0]), values_N.size, level)
     return _bootstrap_mean(values_N, level=level, seed=seed)
+
+
+def _as_single_samples(rate: float, n: int, level: float) -> Estimate:
+    """Wilson's interval, as if each of n problems had been answered once: too wide, if anything."""
+    around = [
+        wilson_interval(k, n, level=level) for k in (math.floor(rate * n), math.ceil(rate * n))
+    ]
+    return Estimate(rate, min(w.low for w in around), max(w.high for w in around))
 
 
 def paired_difference(

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipes.stats import (
+    Estimate,
     align,
     hierarchical_interval,
     paired_difference,
@@ -51,6 +52,18 @@ def test_rate_is_wilson_for_single_samples() -> None:
     assert rate_interval([0, 0, 0]) == wilson_interval(0, 3)
     single = rate_interval([0.5])
     assert (single.low, single.high) == (0.0, 1.0)
+
+
+def test_equal_means_are_no_certainty() -> None:
+    even = rate_interval([0.5] * 10)
+    assert (even.value, even.low, even.high) == (0.5, *_ends(wilson_interval(5, 10)))
+    quarter = rate_interval([0.25] * 10)  # between 2 and 3 of 10
+    assert quarter.low == wilson_interval(2, 10).low
+    assert quarter.high == wilson_interval(3, 10).high
+
+
+def _ends(estimate: Estimate) -> tuple[float, float]:
+    return estimate.low, estimate.high
 
 
 def test_align_keeps_common_problems_in_one_order() -> None:
