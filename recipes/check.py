@@ -133,7 +133,7 @@ def _wanted(value: Any, default: Any, key: str) -> str | None:
         choices = ONE_OF[key]
         fits = any(value is c or (isinstance(value, str) and value == c) for c in choices)
         return None if fits else f"one of {', '.join(str(c).lower() for c in choices)}"
-    if value is None and (default is None or key in TEXT_OR_NULL):
+    if value is None and (default is None or key in (*TEXT_OR_NULL, *WHOLE_OR_NULL)):
         return None
     return _wanted_kind(value, default, key) or _wanted_range(value, key)
 

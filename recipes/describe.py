@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def _shown_settings(arm: Arm) -> dict[str, Any]:
     rate = {} if arm.learning_rate is None else {"learning rate": arm.learning_rate}
-    return {**arm.settings, **rate}
+    return {**arm.settings, **arm.retry, **rate}
 
 
 def report_plan(job: Job) -> dict[str, Any]:
@@ -107,6 +107,7 @@ def describe(job: Job) -> list[str]:
         for s in plan.stages
         if s.sampling.source in ("rollout", "ladder")
     )
+    bound = " at most" if any(s.sampling.ladder for s in plan.stages) else ""
     parameters = parameter_count(job.model_path)
     row = (data.train or data.heldout)[0]
     lines = [
@@ -120,7 +121,7 @@ def describe(job: Job) -> list[str]:
         f"gradient steps    {trained} in all, {config.steps} an arm",
         f"a step            {config.batch_size} prompts x {config.samples_per_prompt} = "
         f"{per_step} trajectories, up to {config.max_tokens_per_micro_batch} tokens a micro-batch",
-        f"responses         {sampled} at most sampled for training, {evaluations} for evaluation, "
+        f"responses         {sampled}{bound} sampled for training, {evaluations} for evaluation, "
         f"{config.max_response_tokens} tokens each at most",
         *memory_estimate(config, plan, parameters, "wasm" in job.verifier),
         "",

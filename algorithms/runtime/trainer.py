@@ -194,8 +194,9 @@ class PrivilegedTrainer(TrainingStep, HeldOutEvaluation, PPOTrainerSync):
         counts = collection.finish()
         if self.stage.keep is None:
             return
-        where, step = self.recorder.where, self.recorder.steps_before + self.stage.steps
-        lines = [{**where, "step": step, **line} for line in collection.dropped]
+        where, step = dict(self.recorder.where), self.recorder.steps_before + self.stage.steps
+        where |= {"step": step, "round": self.stage.round}
+        lines = [{**where, **line} for line in collection.dropped]
         self.records.write("dropped", *lines)
         kept = counts.pop("kept", 0)
         values = {"retry/kept": kept, "retry/dropped": sum(counts.values())}

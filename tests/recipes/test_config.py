@@ -18,7 +18,8 @@ from recipes.verl_settings import settings
 
 CONF = Path(recipe_config.__file__).parent / "conf"
 PROFILES = sorted(path.stem for path in (CONF / "profile").glob("*.yaml"))
-RECIPES = sorted(p.stem for p in CONF.glob("*.yaml") if not p.stem.startswith("quick_"))
+# A file without a module of its name is one that recipes build on.
+RECIPES = sorted(p.stem for p in CONF.glob("*.yaml") if (CONF.parent / f"{p.stem}.py").exists())
 FILES = {
     "train": "train.parquet",
     "train_gold": "train_gold.parquet",

@@ -157,7 +157,10 @@ def test_a_users_own_files_are_read_by_their_path(demo_tokenizer, tmp_path, suff
 
 
 def test_a_file_that_is_not_there_is_named(demo_tokenizer, tmp_path):
-    with pytest.raises(ConfigError, match=r"no data at .*gone\.parquet: give core_lean, or"):
+    with pytest.raises(
+        ConfigError,
+        match=r"no data at .*gone\.parquet: give core_lean, worked_arithmetic, small_programs, or",
+    ):
         run_data.load(str(tmp_path / "gone.parquet"), "train")
 
 
@@ -174,7 +177,7 @@ def test_no_file_is_no_rows():
 
 def test_an_unknown_mix_is_refused(demo_tokenizer):
     config = config_of("warmup.phases=[{steps: 1, learning_rate: 1.0e-5, mix: fromat}]")
-    with pytest.raises(ConfigError, match="no mix 'fromat'; known: format, bare"):
+    with pytest.raises(ConfigError, match="no mix 'fromat'; known: plain, format, bare"):
         run_data.build(config, demo_tokenizer, warm_up=True)
 
 

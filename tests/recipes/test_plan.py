@@ -173,7 +173,7 @@ def test_another_algorithm_gets_its_own_settings_and_view(monkeypatch):
         (["arms=[onlin]"], r"no arm 'onlin'; known: online, offline.*\+arm_definitions.onlin="),
         (["+arm_definitions.x={pi: own}"], "source is one of online, offline, given"),
         (["+arm_definitions.x={source: on}"], "source is one of .*got 'on' and 'own'"),
-        (["+arm_definitions.x={source: online, pi: all}"], "pi one of own, none, gibberish"),
+        (["+arm_definitions.x={source: online, pi: [own]}"], "pi the name of a kind"),
         (["+arm_definitions.x={source: online, teacher: no}"], "teacher is one of frozen, live"),
         (["+arm_definitions.x={sorce: online}"], "no setting sorce; there are description, source"),
         (["+arm_definitions.x=online"], "arm 'x': its definition is a group of description"),
