@@ -195,7 +195,10 @@ class _Rounds:
         probed = self.store(self.arm.name, number, "-probe")
         first = {"samples": probe, "early_stop": False}
         return [
-            self._collect(number, weights, "-probe", first, keep, [], None),
+            # At most an equal part of the total each: the probe cannot overspend it.
+            self._collect(
+                number, weights, "-probe", first, keep, [], {**budget, "allocation": "uniform"}
+            ),
             self._collect(
                 number, weights, "", {"after": probe}, keep,
                 [*earlier, str(attempts_file(probed))],

@@ -87,14 +87,16 @@ class Collection:
         Raises:
             ValueError: nothing was sampled.
         """
-        if not self.rows:
+        if not self.rows and not self.also:
             raise ValueError(f"nothing was collected for {self.path}")
         if self.keep is None:
             _write(self.rows, self.path)
             return Counter(kept=len(self.rows))
         # In the order of the data: that of sampling depends on the machine's load.
         self.rows.sort(key=lambda row: self.places[row["row_uid"]])
-        _write(self.rows, attempts_file(self.path))
+        # Where the budget was spent before this collection, its columns are those of the earlier.
+        schema = None if self.rows else pq.read_schema(self.also[0])
+        _write(self.rows, attempts_file(self.path), schema)
         earlier = [row for path in self.also for row in pq.read_table(path).to_pylist()]
         pool = [*earlier, *self.rows]
         reasons = choose([_candidate(row) for row in pool], self.keep)

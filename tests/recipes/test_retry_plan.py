@@ -102,7 +102,7 @@ def test_the_frontier_is_found_by_a_probe_whose_attempts_count():
     stages = stages_of("arms=[retry_bare,frontier_rejection]", "retry.rounds=1", "retry.probe=3")
     probe = stages["frontier_rejection-seed0-round1-probe-collect"]
     rest = stages["frontier_rejection-seed0-round1-collect"]
-    assert (probe.budget, probe.sampling.ladder["samples"]) == (None, 3)
+    assert (probe.budget["allocation"], probe.sampling.ladder["samples"]) == ("uniform", 3)
     assert rest.sampling.ladder["after"] == 3
     assert rest.budget["probe"] == probe.store
     assert rest.also == ("data/collected-frontier_rejection-seed0-round1-probe-attempts.parquet",)

@@ -114,6 +114,14 @@ def test_attempts_of_an_earlier_collection_are_chosen_from_as_well(tmp_path):
     assert [r["uid"] for r in written(tmp_path / "round.parquet")] == ["a", "b"]
 
 
+def test_a_collection_whose_budget_was_spent_before_has_what_the_probe_found(tmp_path):
+    collected(tmp_path / "probe.parquet").finish()
+    probe = str(attempts_file(tmp_path / "probe.parquet"))
+    later = Collection(tmp_path / "round.parquet", FilterSettings(), [probe])
+    assert later.finish()["kept"] == 3
+    assert written(attempts_file(tmp_path / "round.parquet")) == []
+
+
 def test_tasks_whose_sampling_failed_stop_the_run(tmp_path):
     stage = Stage("r", "arm", 0, "collect", "sft", keep={})
     collection = collected(tmp_path / "round.parquet")
