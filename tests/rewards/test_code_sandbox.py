@@ -145,6 +145,23 @@ except ChildProcessError:
     assert float(seconds) < 15 and left == "none left", done.stderr
 
 
+def test_a_cancelled_batch_ends_and_the_next_call_is_answered() -> None:
+    truth = json.dumps({"kind": "stdio", "cases": [{"input": "", "output": "1"}]})
+    slow = [("code", f"import time; time.sleep({n + 40})", truth, {}) for n in range(6)]
+
+    async def run() -> rewards.Verdict:
+        batch = asyncio.create_task(rewards.averify_batch(slow))
+        await asyncio.sleep(1.0)
+        batch.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await batch
+        return (await rewards.averify_batch([("code", "print(1)", truth, {})]))[0]
+
+    begun = time.monotonic()
+    assert asyncio.run(run()).passed
+    assert time.monotonic() - begun < 30
+
+
 def test_work_that_is_called_off_ends() -> None:
     """From another thread, as the event loop does for a task that is cancelled."""
     one = json.dumps({"kind": "stdio", "cases": [{"input": "", "output": "1"}]})
