@@ -40,7 +40,7 @@ def report_plan(job: Job) -> dict[str, Any]:
                 "teacher": "none" if arm.source == "given" else arm.teacher,
                 "pi": _shown(config, arm),
                 "seeds": list(config.seeds),
-                "steps": plan.steps,
+                "steps": _steps(plan, arm, config.seeds[0]),
                 "description": arm.description,
                 **({"role": arm.role} if arm.role else {}),
                 **(retry_plan.described(config, arm) if arm.retries(config) else {}),
@@ -60,10 +60,17 @@ def report_plan(job: Job) -> dict[str, Any]:
             "compared": job.data.compared,
             "leak_guard": f"the same statement, or {leak.OVERLAP:.0%} of its {leak.NGRAM}-grams",
         },
+        "baseline_views": next(sorted(s.evaluate) for s in plan.stages if s.name == "baseline"),
         "verifier": job.verifier,
         "tactic_policy": _tactic_policy(job.data),
         "stages": [stage.name for stage in plan.stages],
     }
+
+
+def _steps(plan: Plan, arm: Arm, seed: int) -> int:
+    """Training steps of an arm, over all its rounds."""
+    stages = [s for s in plan.stages if (s.arm, s.seed, s.phase) == (arm.name, seed, "train")]
+    return sum(stage.steps for stage in stages)
 
 
 def _contrasts(config: Any, plan: Plan) -> list[list[str]]:

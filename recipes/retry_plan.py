@@ -251,6 +251,7 @@ class _Rounds:
             store=self.store(self.arm.name, number, part),
             keep=keep,
             also=tuple(also),
+            probe=part == "-probe",
             budget=budget,
             round=number,
             counts_on=self._trained(number - 1) if number > 1 else None,

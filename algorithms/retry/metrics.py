@@ -17,7 +17,8 @@ def ladder_metrics(ladders: Iterable[tuple[Sequence[Mapping[str, Any]], str]]) -
     """
     found: Counter[str] = Counter()
     for attempts, stopped in ladders:
-        found["tasks"] += 1
+        # Attempts after a probe go on with a task that the probe has counted.
+        found["tasks"] += not attempts or attempts[0]["number"] == 1
         found["attempts"] += len(attempts)
         found[f"stopped_{stopped}"] += 1
         for attempt in attempts:

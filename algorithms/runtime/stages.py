@@ -62,6 +62,7 @@ class Stage:
 
     A collection with ``keep`` (settings of ``algorithms.retry.filter``) stores what is learnt from;
     all attempts lie beside it. ``also`` names attempts of earlier collections to choose from.
+    A ``probe`` only looks for tasks: what it found is counted where it is chosen from.
     ``budget`` bounds the tokens of each task (``rounds.TokenBudget``). ``counts_on`` names the
     stage whose steps this one goes on counting. ``data_epochs`` sets the steps as passes over data.
     ``keep_best`` saves the weights of the best evaluation beside the last ones.
@@ -92,6 +93,7 @@ class Stage:
     on_collapse: Literal["stop", "warn"] = "stop"
     keep: dict[str, Any] | None = None
     also: tuple[str, ...] = ()
+    probe: bool = False
     budget: dict[str, Any] | None = None
     round: int = 0
     counts_on: str | None = None

@@ -192,7 +192,7 @@ class PrivilegedTrainer(TrainingStep, HeldOutEvaluation, PPOTrainerSync):
         """
         collection.check_complete(self._train_rows() if self.stage.steps else 0, self.stage)
         counts = collection.finish()
-        if self.stage.keep is None:
+        if self.stage.keep is None or self.stage.probe:
             return
         where, step = dict(self.recorder.where), self.recorder.steps_before + self.stage.steps
         where |= {"step": step, "round": self.stage.round}

@@ -69,7 +69,7 @@ def collect(run_dir: Path | str) -> dict[str, Any]:
         "teacher": _reference_json(teacher, structures),
         "arms": [arm_json(arm, baseline, structures) for arm in arms],
         "best_arm": best.name if best else None,
-        "has_teacher": teacher is not None or _has_teacher(arms),
+        "has_teacher": teacher is not None or (_has_teacher(arms) and _asks_teacher(plan)),
         "competence": _competence(folder, plan, arms, table),
         "levels": levels(table, arms, baseline, structures),
         "families": family_rows,
@@ -239,6 +239,12 @@ def _missing(folder: RunFolder, report: dict[str, Any]) -> list[str]:
         if arm["status"] in ("unfinished", "not evaluated"):
             missing.append(f"{arm['name']}: {'; '.join(arm['notes'])}")
     return missing
+
+
+def _asks_teacher(plan: Row) -> bool:
+    """Whether the baseline is evaluated with PI too, as far as plan.json says."""
+    views = plan.get("baseline_views")
+    return "teacher" in views if isinstance(views, list) else True
 
 
 def _has_teacher(arms: list[Arm]) -> bool:

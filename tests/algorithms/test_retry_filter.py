@@ -116,10 +116,11 @@ def test_what_is_counted_of_ladders():
             ([attempt(1, False, "a"), attempt(2, False, "a "), attempt(3, True, "b")], "passed"),
             ([attempt(1, False, "a"), attempt(2, False, "b")], "context_full"),
             ([], "budget"),
+            ([attempt(5, False, "after a probe")], "budget"),
         ]
     )
     assert {name.removeprefix("retry/"): int(n) for name, n in counts.items()} == {
-        "tasks": 4, "attempts": 6, "asked_1": 3, "asked_2": 2, "asked_3": 1, "passed_1": 1,
-        "passed_2": 0, "passed_3": 1, "retries": 3, "repeated": 1, "stopped_passed": 2,
-        "stopped_context_full": 1, "stopped_budget": 1,
+        "tasks": 4, "attempts": 7, "asked_1": 3, "asked_2": 2, "asked_3": 1, "asked_5": 1,
+        "passed_1": 1, "passed_2": 0, "passed_3": 1, "passed_5": 0, "retries": 3, "repeated": 1, "stopped_passed": 2,
+        "stopped_context_full": 1, "stopped_budget": 2,
     }  # fmt: skip
