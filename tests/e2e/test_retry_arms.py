@@ -132,6 +132,15 @@ def test_arms_of_the_same_attempts_share_them(run):
     assert [a["response_ids"] for a in one] == [a["response_ids"] for a in other]
 
 
+def test_the_online_arm_learns_from_its_ladder_in_every_step(run):
+    lines = [t for t in runs.lines(run, "trajectories") if t["arm"] == "retry_online"]
+    assert lines and all(1 <= len(t["attempts"]) <= 3 for t in lines)
+    assert {t["stopped"] for t in lines} <= {"passed", "exhausted", "context_full"}
+    for line in lines:
+        assert line["tokens"] == sum(a["tokens"] for a in line["attempts"])
+        assert line["verdict"]["passed"] == (line["stopped"] == "passed")
+
+
 def test_an_arm_goes_on_from_the_last_round_of_another(run):
     done = json.loads((run / "stages" / "sd_zero_opsd-seed0.json").read_text())
     assert done["stage"]["start_from"] == "retry_bare-seed0"
