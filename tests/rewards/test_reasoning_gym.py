@@ -340,6 +340,7 @@ found = {}
 for family, config in json.loads(sys.argv[1]).items():
     tasks = reasoning_gym.create_dataset(family, seed=21, size=10, **config)
     found[family] = [repr((tasks[i]["question"], tasks[i]["answer"])) for i in range(10)]
+print()  # some families draw dots on the way
 print(json.dumps(found))
 """
 # Seconds of processor time a task; of these knight_swap depends on the hash seed.
