@@ -66,7 +66,7 @@ def arms_of(config: Any) -> list[Arm]:
     for name in config.arms:
         arm = _defined(config, name)
         _check_values(config, arm)
-        _check_order(arm, [earlier.name for earlier in arms])
+        _check_order(arm, arms)
         arms.append(arm)
     return arms
 
@@ -119,24 +119,35 @@ def _check_values(config: Any, arm: Arm) -> None:
             f"{where}: rounds of collecting and training learn by {RETRY_SFT}; got "
             f"{arm.algorithm!r}"
         )
+    if arm.source == "rounds" and arm.settings:
+        raise ConfigError(f"{where}: its settings are those of retry: write retry: {{...}}")
     if arm.retry and not arm.retries(config):
         raise ConfigError(f"{where}: settings of retry are for source rounds or {RETRY_SFT} online")
     if arm.teacher not in TEACHERS:
         raise ConfigError(f"{where}: teacher is one of {', '.join(TEACHERS)}; got {arm.teacher!r}")
 
 
-def _check_order(arm: Arm, earlier: list[str]) -> None:
+def _check_order(arm: Arm, arms: list[Arm]) -> None:
     """What an arm builds on comes before it."""
+    earlier = [other.name for other in arms]
     if arm.after is not None and arm.after not in earlier:
         raise ConfigError(
             f"arm {arm.name!r} starts after {arm.after!r}, which is no earlier arm of this run: "
             f"arms=[...,{arm.after},{arm.name}]"
         )
     reference = arm.retry.get("budget_of")
-    if reference and reference not in earlier:
+    if not reference:
+        return
+    if reference not in earlier:
         raise ConfigError(
             f"arm {arm.name!r} may generate what {reference!r} did, which is no earlier arm of "
             f"this run: arms=[...,{reference},{arm.name}]"
+        )
+    other = arms[earlier.index(reference)]
+    if other.source != "rounds" or other.retry.get("allocation") == "frontier":
+        raise ConfigError(
+            f"arm {arm.name!r} may generate what {reference!r} did, which is not one collection a "
+            "round: name an arm of source rounds that probes nothing"
         )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from algorithms.retry.settings import LadderSettings
+from algorithms.retry.settings import FEEDBACK, LadderSettings
 from algorithms.runtime.prompts import privileged_content, row_views
 from algorithms.runtime.stages import Sampling, Stage
 from data_prep import leak
@@ -125,7 +125,7 @@ def describe(job: Job) -> list[str]:
         f"{[len(w) for w in data.warmup]} warm-up, {len(data.dropped)} dropped",
         f"longest prompt    {data.longest} tokens of {config.max_prompt_tokens}",
         f"stages            {', '.join(s.name for s in plan.stages)}",
-        f"gradient steps    {trained} in all, {config.steps} an arm",
+        f"gradient steps    {trained} in all",
         f"a step            {config.batch_size} prompts x {config.samples_per_prompt} = "
         f"{per_step} trajectories, up to {config.max_tokens_per_micro_batch} tokens a micro-batch",
         f"responses         {sampled}{bound} sampled for training, {evaluations} for evaluation, "
@@ -151,7 +151,8 @@ def _other_texts(job: Job, row: dict) -> list[str]:
             continue
         settings = LadderSettings.of(stage.sampling.ladder)
         if settings.scheme == "retry":
-            told = privileged_content(row, settings.pi)
+            said = "(what the verifier says of the attempt)"
+            told = said if settings.pi == FEEDBACK else privileged_content(row, settings.pi)
             lines += [f"{stage.arm}, after a failure:", *_indented(settings.retry_text(told))]
     return lines
 

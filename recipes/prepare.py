@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from algorithms import registry
 from algorithms.group_pi import GROUP_KINDS
 from algorithms.hints import SELF_HINT
+from algorithms.retry.conversation import Continuation
 from algorithms.runtime.prompts import privileged_content
 from algorithms.runtime.records import RunRecords
 from algorithms.runtime.stages import check_plan
@@ -109,6 +110,7 @@ def prepare(config: Any) -> Job:
         raise ConfigError(f"model.path={config.model.path}: no tokenizer there: {error}") from error
     _settle_context(config, model_path)
     try:
+        _check_conversation(config, tokenizer)
         arms = [arm for arm in arms_of(config) if arm.pi not in MADE]
         kinds = run_data.KindsOfArms(
             shown=tuple(arm.pi for arm in arms if not arm.retries(config)),
@@ -162,7 +164,16 @@ def _settle_context(config: Any, model_path: str) -> None:
             f"retry.context_tokens={wanted} is more than the {most} positions of {model_path}: "
             "lower it, or max_prompt_tokens and max_response_tokens"
         )
+    print(f"note: conversations end at the {most} positions of the model, before all retries are")
     config.retry.context_tokens = most
+
+
+def _check_conversation(config: Any, tokenizer: Any) -> None:
+    """Refuse a chat template that cannot go on after an answer, before anything starts."""
+    climbs = [arm for arm in arms_of(config) if arm.retries(config)]
+    schemes = {retry_plan.retry_settings(config, arm.name, arm.retry)["scheme"] for arm in climbs}
+    if "retry" in schemes:
+        Continuation(tokenizer, run_data.chat_kwargs(config))([], config.retry.prompt)
 
 
 def _check_template(config: Any, tokenizer: Any, data: run_data.RunData) -> None:

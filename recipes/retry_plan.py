@@ -38,6 +38,13 @@ def retry_settings(config: Any, name: str, given: Mapping[str, Any]) -> dict[str
             "retry_code, retry_lean or mechanism"
         )
     default: Any = OmegaConf.to_container(config.retry, resolve=True)
+    if default["endpoint"] is not None:
+        raise ConfigError(
+            "retry.endpoint would answer in every arm's place: name it for the arm alone, "
+            "+arm_definitions.cross_model.retry.endpoint={url: ..., model: ...}"
+        )
+    for shared in sorted({"context_tokens", "turn_tokens"} & set(given)):
+        raise ConfigError(f"arm {name!r}: retry.{shared} is of the whole run: retry.{shared}=")
     merged = {**default, **given}
     found = list(problems({"retry": merged}, {"retry": default}))
     if found:
@@ -52,6 +59,12 @@ def _check(name: str, settings: Mapping[str, Any]) -> None:
             f"arm {name!r}: retry.rounds={settings['rounds']}. A third round lost points where it "
             "was measured (docs/retry.md): set retry.force=true to run it all the same"
         )
+    low, high = settings["band"] if len(settings["band"]) == 2 else (1, 0)
+    if not 0 <= low <= high <= 1:
+        raise ConfigError(
+            f"arm {name!r}: retry.band is [least, most] of pass rates between 0 and 1; got "
+            f"{list(settings['band'])}"
+        )
     if settings["allocation"] != "per_task" and not settings["budget_of"]:
         raise ConfigError(
             f"arm {name!r}: retry.allocation={settings['allocation']} gives out what another arm "
@@ -62,9 +75,11 @@ def _check(name: str, settings: Mapping[str, Any]) -> None:
             f"arm {name!r}: a budget is for controls that sample anew: retry.scheme=independent"
         )
     endpoint = settings["endpoint"]
-    if endpoint is not None and set(endpoint) != {"url", "model"}:
+    if endpoint is not None and (set(endpoint) != {"url", "model"} or not all(endpoint.values())):
         raise ConfigError(
-            f"arm {name!r}: retry.endpoint is {{url: ..., model: ...}}, got {endpoint!r}"
+            f"arm {name!r}: which model answers? "
+            f"+arm_definitions.{name}.retry.endpoint={{url: http://host:8000/v1, model: name}}; "
+            f"got {endpoint!r}"
         )
     try:
         filter_settings(settings)
@@ -123,6 +138,11 @@ def online_sampling(config: Any, arm: Arm) -> dict[str, Any]:
     if settings["budget_of"]:
         raise ConfigError(
             f"arm {arm.name!r}: a budget is taken from a finished collection: use source: rounds"
+        )
+    if settings["scheme"] == "independent" and not settings["early_stop"]:
+        raise ConfigError(
+            f"arm {arm.name!r}: a step learns from one answer a ladder, so that samples after a "
+            "pass would be thrown away: retry.early_stop=true, or source: rounds"
         )
     made = ladder(settings, arm.pi, 1, config.max_response_tokens, context_tokens(config))
     return {"source": "ladder", "ladder": _plain(made), "endpoint": settings["endpoint"]}
@@ -185,9 +205,11 @@ class _Rounds:
         """One collection; two where tasks on the frontier are to be found first."""
         budget, probe = self._budget(number), self.settings["probe"]
         keep = _plain(filter_settings(self.settings))
+        probes = self.settings["allocation"] == "frontier"
         earlier = [
-            str(attempts_file(self.store(self.arm.name, earlier)))
+            str(attempts_file(self.store(self.arm.name, earlier, part)))
             for earlier in range(1, number)
+            for part in (("-probe", "") if probes else ("",))
             if self.settings["data"] == "all_rounds"
         ]
         if budget is None or self.settings["allocation"] != "frontier":
@@ -272,9 +294,9 @@ class _Rounds:
             sampling=self.sampling(source="stored", pi_kind="none", verify=False),
             data=str(collected.store),
             steps=max(round(config.steps * settings["step_factor"]), 1),
-            data_epochs=settings["epochs"],
+            data_epochs=settings["epochs"] and settings["epochs"] * settings["step_factor"],
             batch_size=config.batch_size,
-            optimiser=optimiser(config, self.arm.learning_rate),
+            optimiser=optimiser(config, self.arm.learning_rate, settings),
             start_from=weights,
             mini_batches=config.mini_batches,
             epochs=config.epochs,
@@ -286,15 +308,16 @@ class _Rounds:
         )
 
 
-def optimiser(config: Any, learning_rate: float | None) -> dict[str, Any]:
-    """verl's names for the learning rate, its schedule and its warm-up."""
-    retry = OmegaConf.select(config, "retry")
-    schedule = {}
-    if retry is not None:
-        schedule = {
-            "lr_scheduler_type": retry.schedule,
-            "lr_warmup_steps": retry.learning_rate_warmup_steps,
-        }
+def optimiser(
+    config: Any, learning_rate: float | None, retry: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """verl's names for the learning rate, and for an arm's schedule and warm-up of it.
+
+    ``retry``: the arm's settings; by default the recipe's group, where it has one.
+    """
+    retry = retry or OmegaConf.select(config, "retry") or {}
+    names = {"schedule": "lr_scheduler_type", "learning_rate_warmup_steps": "lr_warmup_steps"}
+    schedule = {theirs: retry[ours] for ours, theirs in names.items() if ours in retry}
     return {"lr": learning_rate or config.learning_rate, **schedule}
 
 

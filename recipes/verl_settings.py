@@ -38,7 +38,19 @@ def settings(
         },
     }
     _merge(tree, OmegaConf.to_container(config.verl, resolve=True))
+    _check_context(config, tree["actor_rollout_ref"]["rollout"])
     return tree
+
+
+def _check_context(config: Any, rollout: dict[str, Any]) -> None:
+    """A server that reads less than a conversation has would cut answers without a word."""
+    wanted, given = retry_plan.context_tokens(config), rollout["max_model_len"]
+    if given is not None and given < wanted:
+        raise ConfigError(
+            f"verl.actor_rollout_ref.rollout.max_model_len={given} is less than the {wanted} "
+            "tokens that a conversation may have: raise it, or lower retry.context_tokens, "
+            "max_prompt_tokens or max_response_tokens"
+        )
 
 
 def ranks_of(config: Any) -> int:

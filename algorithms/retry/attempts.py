@@ -55,13 +55,14 @@ Judge = Callable[[str], Awaitable[Judgement]]
 
 @dataclass(frozen=True)
 class Attempt:
-    """One answer to the task, and its verdict."""
+    """An answer to the task, and its verdict. ``cut_by_budget``: there were no tokens for more."""
 
     number: int
     generation: Generation
     judgement: Judgement
     temperature: float | None = None
     prompt_tokens: int = 0
+    cut_by_budget: bool = False
 
     @property
     def tokens(self) -> int:
@@ -87,8 +88,10 @@ class Ladder:
     stopped: str = ""
 
     @property
-    def last(self) -> Attempt:
-        return self.attempts[-1]
+    def answer(self) -> Attempt | None:
+        """What the ladder came to: the first attempt that passed, else the last; None without."""
+        passed = (attempt for attempt in self.attempts if attempt.judgement.passed)
+        return next(passed, self.attempts[-1] if self.attempts else None)
 
     @property
     def tokens(self) -> int:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from algorithms.retry.metrics import tells
+
 ALLOCATIONS = ("per_task", "uniform", "frontier")
 
 
@@ -53,10 +55,13 @@ def evenly(total: int, uids: Sequence[str]) -> dict[str, int]:
 def frontier(
     attempts: Iterable[Mapping], uids: Sequence[str], band: tuple[float, float]
 ) -> list[str]:
-    """The tasks whose pass rate among ``attempts`` (``uid``, ``passed``) lies in ``band``."""
+    """The tasks whose pass rate among ``attempts`` (``uid``, ``passed``) lies in ``band``.
+
+    Attempts that the budget cut, or that nobody could judge, do not count.
+    """
     tried: Counter[str] = Counter()
     passed: Counter[str] = Counter()
-    for attempt in attempts:
+    for attempt in filter(tells, attempts):
         tried[attempt["uid"]] += 1
         passed[attempt["uid"]] += bool(attempt["passed"])
     low, high = band

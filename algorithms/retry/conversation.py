@@ -12,6 +12,11 @@ from algorithms.views import render_chat
 PROBE = "\u2063answer\u2063"
 
 
+def plain_ids(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of text that is not ours: special tokens that it spells stay letters."""
+    return tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+
+
 class NoContinuation(ValueError):
     """The chat template writes no conversation that goes on after an answer."""
 
@@ -38,9 +43,10 @@ class Continuation:
         return list(tail[closed:])
 
     @property
-    def closing_id(self) -> int:
-        """The token that ends an answer's turn."""
-        return self._tail("go on")[0]
+    def closing_id(self) -> int | None:
+        """The special token that ends an answer's turn; None where the template has none."""
+        first = self._tail("go on")[0]
+        return first if first in self.tokenizer.get_added_vocab().values() else None
 
     def _rendered_tail(self, text: str) -> tuple[int, ...]:
         messages = [
@@ -56,4 +62,16 @@ class Continuation:
                 f"as {rendered!r}. Use a model with a chat template for several turns, or a scheme "
                 "without retries in the conversation (retry.scheme=independent)"
             )
-        return tuple(self.tokenizer.encode(tail, add_special_tokens=False))
+        return tuple(self._encoded(tail, text.strip()))
+
+    def _encoded(self, tail: str, text: str) -> list[int]:
+        """``tail`` as token ids; special tokens that ``text`` spells are letters, none of them
+        opens or closes a turn."""
+        if not any(token in text for token in self.tokenizer.get_added_vocab()):
+            return self.tokenizer.encode(tail, add_special_tokens=False)
+        before, _, after = tail.partition(text)
+        return [
+            *self.tokenizer.encode(before, add_special_tokens=False),
+            *plain_ids(self.tokenizer, text),
+            *self.tokenizer.encode(after, add_special_tokens=False),
+        ]

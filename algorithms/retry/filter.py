@@ -116,7 +116,7 @@ def choose(candidates: Sequence[Candidate], settings: FilterSettings) -> list[st
     seen: set[tuple[Hashable, str]] = set()
     reasons = []
     for candidate in candidates:
-        known = (candidate.task, " ".join(candidate.text.split()))
+        known = (candidate.task, candidate.text.strip())
         reason = settings.refuses(candidate)
         if reason is None and known in seen and known[1]:
             reason = "duplicate"

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from algorithms.retry.attempts import Attempt, Judge, Judgement, Ladder, Request, Sampler, Task
 from algorithms.retry.settings import FEEDBACK, LadderSettings
 
+# Of a whole attempt, what the context must have left for another one.
+LEAST_ROOM = 0.25
 # The token ids that stand between an answer and the next one: (answer, retry text) -> ids.
 Turn = Callable[[Sequence[int], str], Sequence[int]]
 
@@ -37,7 +39,7 @@ async def climb(
             ladder.stopped = stop if limit < 1 else "exhausted"
             break
         request = Request(number, prompt, messages, limit, settings.temperature(number))
-        attempt = await _attempt(request, sample, judge)
+        attempt = await _attempt(request, sample, judge, by_budget=stop == "budget")
         ladder.attempts.append(attempt)
         ladder.stopped = _stopped(settings, attempt.judgement)
         if settings.scheme == "retry" and not ladder.stopped:
@@ -52,14 +54,19 @@ async def climb(
     return ladder
 
 
-async def _attempt(request: Request, sample: Sampler, judge: Judge) -> Attempt:
+async def _attempt(request: Request, sample: Sampler, judge: Judge, by_budget: bool) -> Attempt:
     generation = await sample(request)
     if generation.token_ids:
         judgement = await judge(generation.text)
     else:
         judgement = Judgement(False, 0.0, "no_answer")
     return Attempt(
-        request.number, generation, judgement, request.temperature, len(request.prompt_ids)
+        request.number,
+        generation,
+        judgement,
+        request.temperature,
+        len(request.prompt_ids),
+        cut_by_budget=by_budget and not generation.complete,
     )
 
 
@@ -68,6 +75,8 @@ def _limit(
 ) -> tuple[int, str]:
     """The tokens that the next attempt may have, and the name of what binds."""
     room = settings.context_tokens - prompt_tokens
+    if ladder.attempts and room < settings.attempt_tokens * LEAST_ROOM:
+        room = 0  # too little for an answer: asking would count a failure that says nothing
     limits = [(settings.attempt_tokens, "exhausted"), (room, "context_full")]
     if task.budget is not None:
         limits.append((task.budget - ladder.tokens, "budget"))

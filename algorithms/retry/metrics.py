@@ -13,7 +13,8 @@ def ladder_metrics(ladders: Iterable[tuple[Sequence[Mapping[str, Any]], str]]) -
 
     ``retry/asked_<k>`` and ``retry/passed_<k>`` count the attempts number k, and those that passed.
     ``retry/repeated`` counts the attempts that give the answer before once more, out of
-    ``retry/retries``.
+    ``retry/retries``. Attempts that the budget cut, and those that no verifier could judge, say
+    nothing of success: they count as ``retry/cut_by_budget`` and ``retry/unjudged`` alone.
     """
     found: Counter[str] = Counter()
     for attempts, stopped in ladders:
@@ -21,6 +22,9 @@ def ladder_metrics(ladders: Iterable[tuple[Sequence[Mapping[str, Any]], str]]) -
         found["tasks"] += not attempts or attempts[0]["number"] == 1
         found["attempts"] += len(attempts)
         found[f"stopped_{stopped}"] += 1
+        found["cut_by_budget"] += sum(bool(a.get("cut_by_budget")) for a in attempts)
+        found["unjudged"] += sum(a.get("reason") == "verifier_error" for a in attempts)
+        attempts = [a for a in attempts if tells(a)]
         for attempt in attempts:
             found[f"asked_{attempt['number']}"] += 1
             found[f"passed_{attempt['number']}"] += bool(attempt["passed"])
@@ -28,6 +32,11 @@ def ladder_metrics(ladders: Iterable[tuple[Sequence[Mapping[str, Any]], str]]) -
             found["retries"] += 1
             found["repeated"] += _same(earlier["response"], later["response"])
     return {f"retry/{name}": float(count) for name, count in sorted(found.items())}
+
+
+def tells(attempt: Mapping[str, Any]) -> bool:
+    """Whether an attempt says whether the model can: whole, and judged."""
+    return not attempt.get("cut_by_budget") and attempt.get("reason") != "verifier_error"
 
 
 def _same(one: str, other: str) -> bool:

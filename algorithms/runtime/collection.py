@@ -23,9 +23,11 @@ def attempts_file(store: Path | str) -> Path:
 
 
 def read_attempts(store: Path | str) -> list[dict[str, Any]]:
-    """``{"uid", "number", "tokens", "passed"}`` of every attempt of a collection."""
-    columns = pq.read_table(attempts_file(store), columns=["row_uid", "stored"]).to_pylist()
-    return [{"uid": row["row_uid"], **row["stored"]} for row in columns]
+    """``{"uid", "number", "tokens", "passed", "reason", "cut_by_budget"}`` of every attempt."""
+    fields = ("number", "tokens", "passed", "reason", "cut_by_budget")
+    columns = ["row_uid", *(f"stored.{field}" for field in fields)]
+    rows = pq.ParquetFile(attempts_file(store)).read(columns=columns).to_pylist()
+    return [{"uid": row["row_uid"], **row["stored"]} for row in rows]
 
 
 class CollectionIncomplete(RuntimeError):
@@ -61,20 +63,29 @@ class Collection:
                 "group": f"{uid}-{step}",
             }
             if "attempts" in extra:
-                sampled = [_attempt(attempt, uid) for attempt in extra["attempts"]]
+                told = {"round": extra["round"]}
+                sampled = [{**_attempt(a, uid), **told} for a in extra["attempts"]]
             else:
                 sampled = [_response(batch, index)]
             row = {k: v for k, v in rows_by_uid[uid].items() if k != "token_budget"}
             self.rows += [{**row, "stored": {**common, **stored}} for stored in sampled]
 
     def check_complete(self, tasks: int, stage: Stage) -> None:
-        """Every task was sampled: verl goes on without those whose sampling failed.
+        """Every task was sampled, and something judged: verl goes on without what failed.
 
         Raises:
-            CollectionIncomplete: some were not.
+            CollectionIncomplete: some were not, or no attempt could be judged.
         """
+        if stage.keep is None:
+            return
         sampled = self.tasks
-        if stage.keep is not None and sampled < tasks:
+        if self.rows and not any(row["stored"]["judged"] for row in self.rows):
+            raise CollectionIncomplete(
+                f"{stage.name}: none of {len(self.rows)} attempts could be judged; "
+                f"trajectories.jsonl has what the verifier said, such as "
+                f"{json.loads(self.rows[0]['stored']['verdict'])['feedback'][:200]!r}"
+            )
+        if sampled < tasks:
             raise CollectionIncomplete(
                 f"{stage.name}: sampling failed for {tasks - sampled} of {tasks} tasks; run.log "
                 "has the errors. Mend the cause and start the same command again: what was "
@@ -102,7 +113,12 @@ class Collection:
         reasons = choose([_candidate(row) for row in pool], self.keep)
         kept = [row for row, reason in zip(pool, reasons, strict=True) if reason is None]
         self.dropped = [
-            {"uid": row["row_uid"], "attempt": row["stored"]["number"], "reason": reason}
+            {
+                "uid": row["row_uid"],
+                "round": row["stored"]["round"],
+                "attempt": row["stored"]["number"],
+                "reason": reason,
+            }
             for row, reason in zip(pool, reasons, strict=True)
             if reason
         ]
@@ -118,7 +134,10 @@ def _attempt(attempt: dict[str, Any], uid: str) -> dict[str, Any]:
         **{k: attempt[k] for k in ("score", "reason", "feedback", "verify_seconds")},
         "row_uid": uid,
     }
-    same = ("response_ids", "log_probs", "number", "tokens", "passed", "score", "response")
+    same = (
+        "response_ids", "log_probs", "number", "tokens", "passed", "score", "reason", "response",
+        "cut_by_budget",
+    )  # fmt: skip
     told = attempt["reason"] != "verifier_error"
     return {
         **{k: attempt[k] for k in same},

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import httpx
 
 from algorithms.retry.attempts import Generation, Request
+from algorithms.retry.conversation import plain_ids
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 TRIES = 6
@@ -64,11 +65,12 @@ async def answer(
         raise EndpointError(
             f"{url} (model {model}) sent no chat completion: {str(reply)[:200]!r}"
         ) from error
-    ids = tokenizer.encode(text, add_special_tokens=False)
+    ids = plain_ids(tokenizer, text)
     complete = finished == "stop" and len(ids) < request.max_tokens
     if complete:
         return Generation((*ids, tokenizer.eos_token_id), text, True)
-    return Generation(tuple(ids[: request.max_tokens]), text, False)
+    ids = ids[: request.max_tokens]
+    return Generation(tuple(ids), tokenizer.decode(ids), False)
 
 
 async def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -81,6 +83,10 @@ async def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
         try:
             async with slots:
                 reply = await client.post(url, json=body)
+        except httpx.ReadTimeout:
+            # It is at work on the answer still: asking again would only add to that.
+            said = f"no answer within {ANSWER_SECONDS:.0f} s"
+            break
         except httpx.TransportError as error:
             said = f"{type(error).__name__}: {error}"
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from dataclasses import asdict
 from typing import Any
@@ -11,6 +12,10 @@ import torch
 from torch.utils.data import Subset
 from torchdata.stateful_dataloader import StatefulDataLoader
 from verl.utils.dataset.rl_dataset import collate_fn
+
+from algorithms.runtime.stages import Stage
+
+BEST_FILE = "evaluation.json"
 
 
 class HeldOutEvaluation:
@@ -77,9 +82,18 @@ class HeldOutEvaluation:
         if not self.stage.keep_best or not self.stage.steps or rate <= self.best_rate:
             return
         self.best_rate = rate
-        self.actor_rollout_wg.save_weights(str(self._checkpoints(self.stage) / "best"))
-        line = {"step": step, "pass_rate": rate}
-        (self._checkpoints(self.stage) / "best.json").write_text(json.dumps(line))
+        best = self._checkpoints(self.stage) / "best"
+        new = best.with_name("best.new")
+        shutil.rmtree(new, ignore_errors=True)
+        self.actor_rollout_wg.save_weights(str(new))
+        (new / BEST_FILE).write_text(json.dumps({"step": step, "pass_rate": rate}))
+        shutil.rmtree(best, ignore_errors=True)
+        new.rename(best)
+
+    def _best_so_far(self, stage: Stage) -> float:
+        """The rate of the weights that an earlier life of the run saved as the best."""
+        file = self._checkpoints(stage) / "best" / BEST_FILE
+        return json.loads(file.read_text())["pass_rate"] if file.exists() else -1.0
 
 
 def rows_by_uid(dataset: Any) -> dict[str, dict[str, Any]]:

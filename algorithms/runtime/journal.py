@@ -2,7 +2,8 @@
 on where it ended, and arms that ask the same weights for the same answer share it.
 
 Entries are named by their content, one JSON object a line. Every process appends to a file of its
-own and reads those of all others once, when it opens the folder.
+own and looks through those of all others once, when it opens the folder. In memory is only where
+each entry lies.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import socket
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,40 +31,45 @@ class Journal:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.found = self.added = 0
-        self._entries: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        self._places: dict[str, tuple[Path, int]] = {}
         for file in sorted(self.folder.glob("*.jsonl")):
             self._read(file)
         self._file = self.folder / f"{socket.gethostname()}-{os.getpid()}.jsonl"
-        self._lock = threading.Lock()
 
     def _read(self, file: Path) -> None:
+        place = 0
         with file.open("rb") as lines:
             for line in lines:
-                try:
-                    entry = json.loads(line)
-                    self._entries[entry["key"]] = entry["value"]
-                except (ValueError, KeyError, TypeError):
-                    continue
+                with suppress(ValueError, KeyError, TypeError):  # half a line
+                    self._places[json.loads(line)["key"]] = (file, place)
+                place += len(line)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._places)
 
     def get(self, key: str) -> Any:
         """The entry, or None."""
-        value = self._entries.get(key)
-        self.found += value is not None
-        return value
+        with self._lock:
+            found = self._places.get(key)
+        if found is None:
+            return None
+        self.found += 1
+        file, place = found
+        with file.open("rb") as lines:
+            lines.seek(place)
+            return json.loads(lines.readline())["value"]
 
     def put(self, key: str, value: Any) -> None:
         """Add an entry; it is in the file when this returns."""
         line = json.dumps({"key": key, "value": value}, ensure_ascii=True)
-        with self._lock:
-            self._entries[key] = value
+        with self._lock, self._file.open("ab") as file:
+            # A process of the same number, killed earlier, may have left half a line.
+            separator = b"\n" if file.tell() and not _ends_in_newline(self._file) else b""
+            place = file.tell() + len(separator)
+            file.write(separator + line.encode() + b"\n")
+            self._places[key] = (self._file, place)
             self.added += 1
-            with self._file.open("ab") as file:
-                # A process of the same number, killed earlier, may have left half a line.
-                separator = b"\n" if file.tell() and not _ends_in_newline(self._file) else b""
-                file.write(separator + line.encode() + b"\n")
 
 
 def _ends_in_newline(file: Path) -> bool:

@@ -32,6 +32,25 @@ NOT_ATTEMPTED = {
 }  # fmt: skip
 
 
+ABORTED = "aborted"
+
+
+class GenerationAborted(RuntimeError):
+    """The rollout server gave up an answer that nobody had called off."""
+
+
+@lru_cache(maxsize=4)
+def model_ends(path: str) -> frozenset[int]:
+    """The tokens at which the model's own generation configuration ends."""
+    from transformers import GenerationConfig
+
+    try:
+        ends = GenerationConfig.from_pretrained(path).eos_token_id
+    except OSError:  # a model without one
+        return frozenset()
+    return frozenset([ends] if isinstance(ends, int) else ends or ())
+
+
 @lru_cache(maxsize=4)
 def continuation(tokenizer: Any, chat: str) -> Continuation:
     """One a process: it remembers what the chat template writes."""
@@ -56,6 +75,7 @@ class RowLadder:
         self.settings = LadderSettings.of(sampling.ladder)
         chat = OmegaConf.to_container(OmegaConf.create(dict(loop.apply_chat_template_kwargs)))
         self.turn = continuation(loop.tokenizer, json.dumps(chat, sort_keys=True))
+        self.model_path = str(loop.config.actor_rollout_ref.model.path)
         self.request_id = uuid4().hex  # one for all attempts: they go to the server that has them
         self.journal: Journal | None = None
         if sampling.journal:
@@ -96,7 +116,8 @@ class RowLadder:
             "top_p": self.sampling.top_p,
             "top_k": self.sampling.top_k,
             "max_tokens": request.max_tokens,
-            "logprobs": True,
+            # Learning by likelihood alone reads none: a collection does without.
+            "logprobs": self.journal is None,
             "seed": request_seed(self.seed, self.settings.round, request.number),
         }
 
@@ -113,12 +134,18 @@ class RowLadder:
         output = await self.loop.server_manager.generate(
             request_id=self.request_id, prompt_ids=list(request.prompt_ids), sampling_params=params
         )
+        if output.stop_reason == ABORTED:
+            raise GenerationAborted("the rollout server aborted a generation; start the run again")
         ids = tuple(int(i) for i in output.token_ids[: request.max_tokens])
         text = self.loop.tokenizer.decode(ids, skip_special_tokens=True)
-        ends = (self.loop.tokenizer.eos_token_id, self.turn.closing_id)
-        complete = bool(ids) and (len(ids) < request.max_tokens or ids[-1] in ends)
+        complete = bool(ids) and ids[-1] in self._ends()
         log_probs = tuple(float(p) for p in (output.log_probs or ())[: len(ids)])
         return Generation(ids, text, complete, log_probs)
+
+    def _ends(self) -> set[int | None]:
+        """Tokens that end an answer. A short one without any was cut by the server's own limit."""
+        ends = {self.loop.tokenizer.eos_token_id, *model_ends(self.model_path)}
+        return ends | {self.turn.closing_id} if self.settings.scheme == "retry" else ends
 
     # ------------------------------------------------------------------ verdicts
 
@@ -144,23 +171,25 @@ def _generation(known: dict[str, Any]) -> Generation:
     )
 
 
-def last_answer(ladder: Ladder) -> tuple[list[int], list[float] | None]:
-    """Token ids and log-probs of the last attempt; none where no attempt was affordable."""
-    if not ladder.attempts:
+def answer_of(ladder: Ladder) -> tuple[list[int], list[float] | None]:
+    """Token ids and log-probs of what it came to; none where no attempt was affordable."""
+    if ladder.answer is None:
         return [], None
-    last = ladder.attempts[-1].generation
-    return list(last.token_ids), list(last.log_probs) or None
+    generation = ladder.answer.generation
+    return list(generation.token_ids), list(generation.log_probs) or None
 
 
 def settle_ladder(
     output: AgentLoopOutput, ladder: Ladder, row: Mapping[str, Any], sampling: Sampling
 ) -> None:
-    """Put what the ladder left into verl's output: the last attempt's verdict is its reward."""
+    """Put what the ladder left into verl's output: its answer's verdict is the reward."""
     attempts = [recorded(attempt) for attempt in ladder.attempts]
-    last = attempts[-1] if attempts else NOT_ATTEMPTED
+    last = NOT_ATTEMPTED if ladder.answer is None else recorded(ladder.answer)
     output.reward_score = last["score"]
     output.extra_fields |= {
         "attempts": attempts,
+        "answer": last,
+        "session": int(row.get("session_id", 0)),
         "stopped": ladder.stopped,
         "round": (sampling.ladder or {}).get("round", 1),
         "reward_extra_info": {
@@ -183,6 +212,7 @@ def recorded(attempt: Attempt) -> dict[str, Any]:
         "prompt_tokens": attempt.prompt_tokens,
         "temperature": attempt.temperature,
         "cut": not generation.complete,
+        "cut_by_budget": attempt.cut_by_budget,
         "passed": judgement.passed,
         "score": judgement.score,
         "reason": judgement.reason,

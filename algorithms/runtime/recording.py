@@ -50,6 +50,7 @@ class StageRecorder:
         numbers = {k: v for k, v in values.items() if _is_number(v)}
         line = {"phase": phase, "step": self.steps_before + step, "time": time.time()}
         line["seconds"] = seconds
+        line |= {"round": self.stage.round} if self.stage.round else {}
         line |= {"stage": self.stage.name, **({"view": view} if view else {})}
         self.records.write("metrics", {**self.where, **line, "metrics": numbers})
 
@@ -121,6 +122,7 @@ class StageRecorder:
         return {
             **self.where,
             **self._at(step),
+            "stage": self.stage.name,
             "uid": batch.row_uids[index],
             "sample": index,
             "view": batch.extra[index]["view"],
@@ -190,7 +192,9 @@ def _ladder(extra: Mapping[str, Any]) -> dict[str, Any]:
     attempts = [{k: v for k, v in a.items() if k not in left_out} for a in extra["attempts"]]
     tokens = sum(attempt["tokens"] for attempt in attempts)
     stopped, number = extra["stopped"], extra["round"]
-    return {"attempts": attempts, "stopped": stopped, "round": number, "tokens": tokens}
+    # The place in the batch is that of arrival, which is another one when a round is run again.
+    which = {"sample": extra["session"], "round": number}
+    return {"attempts": attempts, "stopped": stopped, "tokens": tokens, **which}
 
 
 def off_policy_metrics(update: Mapping[str, float]) -> dict[str, float]:
@@ -216,7 +220,10 @@ def off_policy_metrics(update: Mapping[str, float]) -> dict[str, float]:
 def _correct_by_task(lines: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     correct: dict[str, list[str]] = {}
     for line in lines:
-        if line["verdict"] and line["verdict"]["passed"]:
+        if "attempts" in line:
+            texts = [a["response"] for a in line["attempts"] if a["passed"]]
+            correct.setdefault(line["uid"], []).extend(texts)
+        elif line["verdict"] and line["verdict"]["passed"]:
             correct.setdefault(line["uid"], []).append(line["response"])
     return list(correct.values())
 

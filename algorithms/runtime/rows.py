@@ -55,9 +55,9 @@ class SampledBatch:
         verdict = self.verdict(index)
         return verdict is not None and verdict["reason"] != "verifier_error"
 
-    def last_attempt(self, index: int) -> dict[str, Any]:
-        """The last attempt of a row that a ladder sampled; empty for other rows."""
-        return (self.extra[index].get("attempts") or [{}])[-1]
+    def answer(self, index: int) -> dict[str, Any]:
+        """The attempt that a ladder came to; empty for rows that none sampled."""
+        return self.extra[index].get("answer") or {}
 
 
 def read_batch(data: TensorDict, tags: Sequence[dict[str, Any]]) -> SampledBatch:
@@ -107,8 +107,8 @@ def trajectories(
             sampled_view=batch.extra[i]["view"],
             sequence_kl=None if sequence_kl is None else float(sequence_kl[i]),
             turns=_turns(batch.responses[i].tolist(), batch.masks[i].tolist(), decode),
-            attempt=batch.last_attempt(i).get("number", 1),
-            complete=not batch.last_attempt(i).get("cut", False),
+            attempt=batch.answer(i).get("number", 1),
+            complete=not batch.answer(i).get("cut", False),
         )
         for i in batch.real()
     ]

@@ -24,7 +24,7 @@ from verl.trainer.ppo.v1 import AgentLoopManagerTQ, AgentLoopWorkerTQ
 from verl.utils import tensordict_utils as tu
 
 from algorithms.hints import SELF_HINT, hint_of, hint_request
-from algorithms.runtime.ladder_loop import RowLadder, last_answer, settle_ladder
+from algorithms.runtime.ladder_loop import RowLadder, answer_of, settle_ladder
 from algorithms.runtime.prompts import privileged_content, row_views
 from algorithms.runtime.seeds import request_seed
 from algorithms.runtime.stages import Sampling
@@ -67,7 +67,7 @@ class PrivilegedAgentLoop(AgentLoopBase):
             climbed = await RowLadder(self, row, sampling, sampling_params, seed).climb(
                 views.student_ids
             )
-            response, log_probs = last_answer(climbed)
+            response, log_probs = answer_of(climbed)
         else:
             prompt_ids = views.teacher_ids if view == "teacher" else views.student_ids
             response, log_probs = await self._generate(prompt_ids, sampling_params, sampling, seed)

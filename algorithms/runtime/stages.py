@@ -166,6 +166,11 @@ def check_plan(stages: list[Stage]) -> None:
             raise InvalidPlan(
                 f"stage {stage.name!r} replays {stage.data!r}, which no earlier stage stores"
             )
+        if stage.budget is not None and stage.budget["of"] not in stored:
+            raise InvalidPlan(
+                f"stage {stage.name!r} may generate what {stage.budget['of']!r} did, which no "
+                "earlier stage stores: give both arms as many rounds"
+            )
         if stage.store:
             stored.add(stage.store)
         seen.add(stage.name)

@@ -130,7 +130,9 @@ class PrivilegedTrainer(TrainingStep, HeldOutEvaluation, PPOTrainerSync):
 
     def _begin_stage(self, stage: Stage) -> None:
         stage, remark = ready(stage, self.run_folder / "data")
-        self.stage, self.best_rate = stage, -1.0
+        self.stage, self.best_rate = stage, self._best_so_far(stage)
+        # A round is one batch of many prompts: looking for its end costs the more the more it has.
+        self.replay_buffer.poll_interval = POLL_SECONDS if stage.keep is None else 1.0
         self.algorithm = registry.build(stage.algorithm, **stage.algorithm_settings)
         before = self._last_step(stage.counts_on)
         self.recorder = StageRecorder(self.records, stage, self.tokenizer, before)
@@ -195,12 +197,10 @@ class PrivilegedTrainer(TrainingStep, HeldOutEvaluation, PPOTrainerSync):
         if self.stage.keep is None or self.stage.probe:
             return
         where, step = dict(self.recorder.where), self.recorder.steps_before + self.stage.steps
-        where |= {"step": step, "round": self.stage.round}
-        lines = [{**where, **line} for line in collection.dropped]
-        self.records.write("dropped", *lines)
-        kept = counts.pop("kept", 0)
-        values = {"retry/kept": kept, "retry/dropped": sum(counts.values())}
-        values |= {f"retry/dropped_{reason}": n for reason, n in counts.items()}
+        # What earlier rounds dropped was written by them.
+        dropped = [line for line in collection.dropped if line["round"] == self.stage.round]
+        self.records.write("dropped", *({**where, "step": step, **line} for line in dropped))
+        values = {"retry/kept": counts["kept"], "retry/dropped": len(dropped)}
         self.recorder.metrics("collect", self.stage.steps + 1, None, values)
 
     def _sleep_rollout(self) -> None:

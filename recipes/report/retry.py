@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +13,6 @@ from recipes.report.runlog import NOT_TRAINING, Metrics
 
 MOST_COLUMNS = 6  # attempts with a column of their own; later ones are added up
 SAME_BUDGET = 0.01  # of the tokens of the arm that it is matched to
-ROUND = re.compile(r"-round(\d+)")
 
 
 @dataclass
@@ -91,13 +89,12 @@ def retry(
 
 
 def rounds_of(metrics: Metrics, arm: str) -> dict[int, Round]:
-    """The rounds of an arm, as the names of its stages count them; 1 where they do not."""
+    """The rounds of an arm by number; an online arm's steps are its one round."""
     rounds: dict[int, Round] = {}
-    for (name, seed, phase, step, part), record in metrics.records.items():
+    for (name, seed, phase, step, _), record in metrics.records.items():
         if name != arm or phase in NOT_TRAINING:
             continue
-        match = ROUND.search(part)
-        entry = rounds.setdefault(int(match[1]) if match else 1, Round())
+        entry = rounds.setdefault(record["round"], Round())
         entry.phases.setdefault(phase, []).append((seed, record["metrics"]))
         if phase == "train":
             entry.last_step = max(entry.last_step, step)

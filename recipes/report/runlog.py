@@ -42,6 +42,7 @@ class Metrics:
                 table.records[(*key, int_of(row, "step"), part)] = {
                     "seconds": number_of(row, "seconds"),
                     "time": number_of(row, "time"),
+                    "round": int_of(row, "round", 1),
                     "metrics": values if isinstance(values, dict) else {},
                 }
         return table
@@ -213,7 +214,7 @@ def trajectory_counts(rows: Iterable[Row]) -> dict[str, dict[str, int]]:
             text_of(row, "uid"),
             int_of(row, "sample"),
             text_of(row, "view"),
-            int_of(row, "round"),
+            text_of(row, "stage"),
         )
         verdict = row.get("verdict")
         passed = verdict.get("passed") is True if isinstance(verdict, dict) else None

@@ -35,4 +35,7 @@ def test_nothing_can_be_given_to_nobody():
 def test_the_frontier_is_the_band_of_pass_rates():
     tried = {"never": [0, 0, 0, 0], "some": [1, 0, 0, 1], "few": [1, 0, 0, 0], "all": [1, 1, 1, 1]}
     attempts = [{"uid": u, "passed": p} for u, passes in tried.items() for p in passes]
+    # Of these nothing can be told: with them `few` would be in the band, and `some` out of it.
+    attempts += [{"uid": "some", "passed": False, "cut_by_budget": True}] * 9
+    attempts += [{"uid": "some", "passed": False, "reason": "verifier_error"}] * 9
     assert frontier(attempts, [*tried, "untried"], (0.3, 0.5)) == ["some"]

@@ -117,12 +117,20 @@ def test_what_is_counted_of_ladders():
             ([attempt(1, False, "a"), attempt(2, False, "b")], "context_full"),
             ([], "budget"),
             ([attempt(5, False, "after a probe")], "budget"),
+            (
+                [
+                    attempt(1, False, "x"),
+                    {**attempt(2, False, "x"), "reason": "verifier_error"},
+                    {**attempt(3, False, "x"), "cut_by_budget": True},
+                ],
+                "budget",
+            ),
         ]
     )
     found = {name.removeprefix("retry/"): int(n) for name, n in counts.items()}
     assert found == {
-        "tasks": 4, "attempts": 7, "retries": 3, "repeated": 1,
-        "asked_1": 3, "asked_2": 2, "asked_3": 1, "asked_5": 1,
+        "tasks": 5, "attempts": 10, "retries": 3, "repeated": 1, "cut_by_budget": 1, "unjudged": 1,
+        "asked_1": 4, "asked_2": 2, "asked_3": 1, "asked_5": 1,
         "passed_1": 1, "passed_2": 0, "passed_3": 1, "passed_5": 0,
-        "stopped_passed": 2, "stopped_context_full": 1, "stopped_budget": 2,
+        "stopped_passed": 2, "stopped_context_full": 1, "stopped_budget": 3,
     }  # fmt: skip

@@ -106,10 +106,11 @@ def test_numbers_count_on_after_a_probe():
 
 
 def test_a_conversation_ends_where_the_context_is_full():
-    # 3 of the prompt, 3 and 2 for a failure and the turn after it: the third attempt has 1 left.
+    # 3 of the prompt, 3 and 2 for a failure and the turn after it: the third attempt would have 1
+    # left, of the 10 that an attempt may take.
     script = Script(WRONG)
     ladder = run(script, retries=9, context_tokens=14)
-    assert [r.max_tokens for r in script.requests] == [10, 6, 1]
+    assert [r.max_tokens for r in script.requests] == [10, 6]
     assert ladder.stopped == "context_full"
 
 
@@ -133,6 +134,21 @@ def test_a_budget_is_spent_to_the_token(budget, lengths, attempt_tokens):
 def test_what_the_budget_cuts_is_no_complete_answer():
     ladder = run(Script(WRONG), budget=4, scheme="independent", early_stop=False)
     assert [a.generation.complete for a in ladder.attempts] == [True, False]
+    assert [a.cut_by_budget for a in ladder.attempts] == [False, True]
+
+
+def test_what_ends_with_the_budget_is_not_cut_by_it():
+    ladder = run(Script(WRONG), budget=6, scheme="independent", early_stop=False)
+    assert [a.cut_by_budget for a in ladder.attempts] == [False, False]
+
+
+def test_what_a_ladder_came_to_is_its_first_pass_or_its_last_attempt():
+    script = Script({1: WRONG, 2: RIGHT, 3: WRONG}, right=["7 0"])
+    ladder = run(script, scheme="independent", samples=3, early_stop=False)
+    assert ladder.answer is not None and ladder.answer.number == 2
+    failed = run(Script(WRONG), retries=2).answer
+    assert failed is not None and failed.number == 3
+    assert run(Script(WRONG), budget=0).answer is None
 
 
 def test_ladders_overlap_no_task_waits_for_another():

@@ -10,11 +10,15 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from data_prep import worked_arithmetic
+
 from . import runs
 
 pytestmark = pytest.mark.e2e
 
 TASKS = 24
+# After a short warm-up few answers are right, but many have the form, and half of these are even.
+EVEN = {"style": "regex", "ground_truth": r"(?ms).*^Answer: \d*[02468]\s*"}
 ARMS = ("retry_bare", "double_sample")
 
 
@@ -29,13 +33,22 @@ def generations(run: Path) -> list[str]:
 def run(tmp_path_factory) -> Path:
     """A warm-up of the real model, then two arms, two rounds each; killed once."""
     folder = tmp_path_factory.mktemp("retry")
+    for split, count in (("train", TASKS), ("heldout", 10)):
+        rows = [
+            {**row, "reward_model": EVEN, "extra_info": {"index": i, "split": split}}
+            for i, row in enumerate(worked_arithmetic.load(split)[:count])
+        ]
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings = (
+        f"data.train={folder / 'train.jsonl'}",
+        f"data.eval={folder / 'heldout.jsonl'}",
+        "warmup.enabled=true",
+        "data.train_rows=null",
+        "data.eval_rows=null",
         f"arms=[{','.join(ARMS)}]",
         "steps=2",
         "batch_size=4",
-        "warmup.phases=[{steps: 6, learning_rate: 2.0e-4, mix: plain}]",
-        f"data.train_rows={TASKS}",
-        "data.eval_rows=10",
+        "warmup.phases=[{steps: 8, learning_rate: 2.0e-4, mix: plain}]",
         "max_response_tokens=32",
         "retry.rounds=2",
         "retry.k=1",

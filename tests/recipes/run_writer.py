@@ -183,7 +183,9 @@ def collected(
     for number, (n, ok) in enumerate(made, start=1):
         metrics |= {f"retry/asked_{number}": n, f"retry/passed_{number}": ok}
     stage = f"{name}-seed{seed}-round{round}"
-    where = {"arm": name, "seed": seed, "time": 1000.0, "seconds": 5.0}
+    where = {"arm": name, "seed": seed, "time": 1000.0, "seconds": 5.0, "round": round}
+    # The last of the two rounds has the arm's own stage, as the planner names it.
+    trained = stage if round == 1 else f"{name}-seed{seed}"
     for step in (1, 2):
         half = {key: value / 2 for key, value in metrics.items()}
         half["health/path_diversity"] = 0.5
@@ -191,7 +193,7 @@ def collected(
         run.line("metrics", where | line)
     for step in range(10 * round - 9, 10 * round + 1):
         replayed = {"tokens/generated": 7.0, "tokens/trained": 40.0, "reward/pass_rate": 1.0}
-        line = {"phase": "train", "step": step, "stage": stage, "metrics": replayed}
+        line = {"phase": "train", "step": step, "stage": trained, "metrics": replayed}
         run.line("metrics", where | line)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from algorithms import registry
-from algorithms.runtime.stages import check_plan, stage_from_dict
+from algorithms.runtime.stages import InvalidPlan, check_plan, stage_from_dict
 from recipes.config import ConfigError, load
 from recipes.plan import build_plan
 
@@ -141,16 +141,30 @@ def test_schedule_and_warm_up_of_the_learning_rate_go_to_the_optimiser():
     }  # fmt: skip
 
 
+def test_passes_over_the_data_are_as_many_times_longer_for_the_longer_control():
+    stages = stages_of("arms=[rejection,compute_matched]", "retry.rounds=1", "retry.epochs=1.5")
+    assert [stages[f"{a}-seed0"].data_epochs for a in ("rejection", "compute_matched")] == [1.5, 3]
+
+
+def test_a_control_cannot_have_more_rounds_than_its_reference():
+    definition = "+arm_definitions.x={source: rounds, retry: {rounds: 1}}"
+    control = "+arm_definitions.y={source: rounds, retry: {scheme: independent, budget_of: x}}"
+    with pytest.raises(InvalidPlan, match="as many rounds"):
+        stages_of("arms=[x,y]", definition, control)
+
+
 def test_only_the_student_is_evaluated():
     stages = stages_of("arms=[retry_bare]")
     assert stages["baseline"].evaluate == stages["retry_bare-seed0"].evaluate == {"student": None}
 
 
 def test_another_model_answers_where_an_endpoint_is_named():
-    endpoint = "{url: http://host:8000/v1, model: big/one}"
-    stage = stages_of("arms=[cross_model]", f"retry.endpoint={endpoint}")[
-        "cross_model-seed0-round1-collect"
-    ]
+    endpoint = "{url: 'http://host:8000/v1', model: big/one}"
+    stages = stages_of(
+        "arms=[retry_bare,cross_model]", f"arm_definitions.cross_model.retry.endpoint={endpoint}"
+    )
+    assert stages["retry_bare-seed0-round1-collect"].sampling.endpoint is None
+    stage = stages["cross_model-seed0-round1-collect"]
     assert stage.sampling.endpoint == {"url": "http://host:8000/v1", "model": "big/one"}
     assert stage.sampling.journal["folder"] == "data/generations/big--one"
 
@@ -166,8 +180,20 @@ def test_another_model_answers_where_an_endpoint_is_named():
         (["retry.scheme=both"], r"retry.scheme is one of retry, independent"),
         (["retry.must_match='('"], r"no regular expression"),
         (["retry.pi_prompt=again"], r"\{pi\} exactly once"),
-        (["retry.endpoint={url: x}"], r"url: \.\.\., model"),
-        (["arms=[cross_model]", "+retry.endpiont=1"], r"retry.endpiont is not a setting"),
+        (["retry.endpoint={url: x}"], r"in every arm's place"),
+        (["arms=[cross_model]"], r"which model answers\? \+arm_definitions.cross_model.retry"),
+        (["+retry.endpiont=1"], r"retry.endpiont is not a setting"),
+        (["retry.band=[0.5,0.3]"], r"retry.band is \[least, most\]"),
+        (["retry.band=[30,50]"], r"retry.band is \[least, most\]"),
+        (["+arm_definitions.x={source: rounds, settings: {k: 1}}", "arms=[x]"], r"write retry: "),
+        (["+arm_definitions.x={source: rounds, retry: {turn_tokens: 1}}", "arms=[x]"],
+         r"retry.turn_tokens is of the whole run"),
+        (["arms=[retry_bare,frontier_rejection,x]", "+arm_definitions.x={source: rounds, "
+          "retry: {scheme: independent, budget_of: frontier_rejection}}"], r"probes nothing"),
+        (["arms=[retry_online,x]", "+arm_definitions.x={source: rounds, "
+          "retry: {scheme: independent, budget_of: retry_online}}"], r"not one collection a round"),
+        (["+arm_definitions.retry_online.retry={scheme: independent, early_stop: false}",
+          "arms=[retry_online]"], r"would be thrown away"),
         (["+arm_definitions.x={source: rounds, retry: {kk: 1}}", "arms=[x]"], r"retry.kk is not"),
         (["+arm_definitions.x={source: rounds, algorithm: opsd}", "arms=[x]"], r"by retry_sft"),
         (["+arm_definitions.x={source: online, retry: {k: 1}}", "arms=[x]"], r"for source rounds"),

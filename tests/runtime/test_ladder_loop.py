@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from transformers import AutoTokenizer
 
 from algorithms.retry.settings import LadderSettings
-from algorithms.runtime.ladder_loop import RowLadder, recorded
+from algorithms.runtime.ladder_loop import GenerationAborted, RowLadder, recorded
 from algorithms.runtime.stages import Sampling
 from algorithms.views import tokenise_chat
 from recipes.demo_model import ensure_demo_model
@@ -26,6 +26,8 @@ def tokenizer():
 class Server:
     """Answers the n-th request with the n-th text, cut to the tokens asked for."""
 
+    stop_reason = "completed"
+
     def __init__(self, tokenizer: Any, *texts: str) -> None:
         self.tokenizer, self.texts, self.asked = tokenizer, list(texts), []
 
@@ -34,7 +36,7 @@ class Server:
         text = self.texts[len(self.asked) - 1] + "<|im_end|>"
         ids = self.tokenizer.encode(text, add_special_tokens=False)
         ids = ids[: sampling_params["max_tokens"]]
-        return SimpleNamespace(token_ids=ids, log_probs=[-0.1] * len(ids))
+        return SimpleNamespace(token_ids=ids, log_probs=None, stop_reason=self.stop_reason)
 
 
 def row(**other: Any) -> dict[str, Any]:
@@ -57,7 +59,10 @@ def climb(tokenizer, server, *, data=None, journal_folder=None, stage="s", seed=
         journal=journal_folder and {"folder": str(journal_folder), "stage": stage},
     )  # fmt: skip
     loop = SimpleNamespace(
-        tokenizer=tokenizer, server_manager=server, apply_chat_template_kwargs=OmegaConf.create({})
+        tokenizer=tokenizer,
+        server_manager=server,
+        apply_chat_template_kwargs=OmegaConf.create({}),
+        config=OmegaConf.create({"actor_rollout_ref": {"model": {"path": tokenizer.name_or_path}}}),
     )
     ladder = RowLadder(loop, data, sampling, {"repetition_penalty": 1.0}, seed)
     prompt = tokenise_chat(tokenizer, data["raw_prompt"], {})
@@ -82,6 +87,24 @@ def test_the_server_is_asked_as_verl_asks_it_and_finds_the_conversation_in_its_c
 def test_an_answer_that_the_limit_cut_is_marked(tokenizer):
     ladder = climb(tokenizer, Server(tokenizer, "1 2 3 4 5 6", "12"), attempt_tokens=4, retries=1)
     assert [recorded(a)["cut"] for a in ladder.attempts] == [True, False]
+
+
+def test_a_short_answer_without_an_end_was_cut_by_the_server(tokenizer):
+    class Clamping(Server):
+        async def generate(self, request_id, *, prompt_ids, sampling_params):
+            return await super().generate(
+                request_id, prompt_ids=prompt_ids, sampling_params={"max_tokens": 3}
+            )
+
+    ladder = climb(tokenizer, Clamping(tokenizer, "1 2 3 4"), retries=0)
+    assert recorded(ladder.attempts[0])["cut"]
+
+
+def test_an_aborted_generation_is_no_answer(tokenizer):
+    server = Server(tokenizer, "1")
+    server.stop_reason = "aborted"
+    with pytest.raises(GenerationAborted):
+        climb(tokenizer, server)
 
 
 def test_a_rows_budget_bounds_its_tokens(tokenizer):

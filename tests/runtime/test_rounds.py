@@ -34,7 +34,8 @@ def attempt(number: int, passed: bool, tokens: int, **other: Any) -> dict[str, A
     return {
         "number": number, "response": f"answer {number}", "response_ids": [7] * tokens,
         "log_probs": [-0.5] * tokens, "tokens": tokens, "prompt_tokens": 9, "temperature": None,
-        "cut": False, "passed": passed, "score": float(passed), "feedback": "",
+        "cut": False,
+        "cut_by_budget": False, "passed": passed, "score": float(passed), "feedback": "",
         "reason": "ok" if passed else "wrong_answer", "verify_seconds": 0.1, **other,
     }  # fmt: skip
 
@@ -84,7 +85,8 @@ def test_every_attempt_is_stored_and_what_passes_is_kept(tmp_path):
     kept = written(tmp_path / "round.parquet")
     assert [(r["uid"], r["stored"]["number"]) for r in kept] == [("a", 1), ("b", 2), ("d", 2)]
     assert kept[1]["stored"]["response_ids"] == [7] * 3 and kept[1]["prompt"] == [{"content": "b"}]
-    assert collection.dropped[0] == {"uid": "b", "attempt": 1, "reason": "failed"}
+    first = {"uid": "b", "round": 1, "attempt": 1, "reason": "failed"}
+    assert collection.dropped[0] == first
     assert len(collection.dropped) == 5
 
 
