@@ -79,10 +79,22 @@ def load(name: str, overrides: Sequence[str]) -> DictConfig:
     found = list(problems(values, defaults))
     if found:
         raise ConfigError("\n".join([*found, _help(name)]))
+    _fit_bundled(config, [_key(o).lstrip("+") for o in overrides])
     new = [key.lstrip("+")[len("verl.") :] for key in map(_key, overrides) if key.startswith("+")]
     _refuse_ours(values["verl"])
     check_verl_keys(values["verl"], new)
     return config
+
+
+def _fit_bundled(config: DictConfig, given: Sequence[str]) -> None:
+    """A recipe's limits for its bundled set, which say nothing of other data."""
+    from recipes.data import BUNDLED
+
+    if config.data.train not in BUNDLED:
+        return
+    for key, value in (config.get("for_bundled") or {}).items():
+        if key not in given:
+            OmegaConf.update(config, key, value)
 
 
 def _key(override: str) -> str:

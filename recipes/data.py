@@ -26,6 +26,7 @@ from recipes.config import ConfigError
 
 Row = dict[str, Any]
 GOLD = "gold_solution"
+FOR_TESTS = ("test", "heldout", "eval")
 # Sets that come with the package: name -> loader of a split.
 BUNDLED: dict[str, Callable[[str], list[Row]]] = {
     "core_lean": core_lean.load,
@@ -37,7 +38,7 @@ BUNDLED: dict[str, Callable[[str], list[Row]]] = {
 @dataclass
 class RunData:
     """Rows by role, and what was dropped from them. ``compared``: training and warm-up rows in
-    which no held-out row was found."""
+    which no held-out row was found; ``given``: rows that the data had by role."""
 
     train: list[Row]
     heldout: list[Row]
@@ -45,6 +46,7 @@ class RunData:
     dropped: list[dict[str, Any]] = field(default_factory=list)
     longest: dict[str, int] = field(default_factory=dict)
     compared: int = 0
+    given: dict[str, int] = field(default_factory=dict)
 
     def with_gold(self) -> list[Row]:
         """The training rows that have a gold proof: what SFT can use."""
@@ -87,10 +89,12 @@ def build(config: Any, tokenizer: Any, warm_up: bool, kinds: KindsOfArms = NO_KI
 
     What ``kinds`` names is made from the rows where they lack it and it can be.
     """
-    train = _first(load(config.data.train, "train"), config.data.train_rows)
-    heldout = _first(load(config.data.eval, "heldout"), config.data.eval_rows)
+    whole, asked = load(config.data.train, "train"), load(config.data.eval, "heldout")
+    train = _first(whole, config.data.train_rows)
+    heldout = _first(asked, config.data.eval_rows)
     warm = load(config.data.warmup, "warmup") if warm_up else []
     leak.check_disjoint([*train, *warm], heldout)
+    _check_splits(train, config.data.train)
     compared = len({row["uid"] for row in [*train, *warm]})
     without = set(config.data.without_gold)
     _check_families(without, train)
@@ -99,6 +103,7 @@ def build(config: Any, tokenizer: Any, warm_up: bool, kinds: KindsOfArms = NO_KI
         [_withheld(row, without) for row in heldout],
         [],
         compared=compared,
+        given={"train": len(whole), "heldout": len(asked)},
     )
     if warm_up:
         data.warmup = [_mix(warm, phase.mix, config) for phase in config.warmup.phases]
@@ -115,6 +120,16 @@ def build(config: Any, tokenizer: Any, warm_up: bool, kinds: KindsOfArms = NO_KI
     data.heldout = fitting("heldout", data.heldout)
     data.warmup = [fitting("warmup", rows) for rows in data.warmup]
     return data
+
+
+def _check_splits(rows: Sequence[Row], name: str | None) -> None:
+    """Refuse to train on what its publisher set aside for tests."""
+    found = sorted({str(row["split"]) for row in rows} & set(FOR_TESTS))
+    if found:
+        raise ConfigError(
+            f"data.train={name}: rows whose split is {', '.join(found)} are for evaluation; give "
+            "the file of the training split (python -m data_prep writes one file a split)"
+        )
 
 
 def chat_kwargs(config: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
@@ -121,8 +122,10 @@ def describe(job: Job) -> list[str]:
         f"profile           {config.profile_name}, rollout {config.rollout}",
         f"model             {job.model_path} ({parameters / 1e6:.0f} M parameters)",
         f"verifier          {job.verifier}",
-        f"rows              {len(data.train)} train, {len(data.heldout)} held out, "
-        f"{[len(w) for w in data.warmup]} warm-up, {len(data.dropped)} dropped",
+        f"rows              {_of(data, 'train', data.train)} train, "
+        f"{_of(data, 'heldout', data.heldout)} held out, "
+        f"{' and '.join(str(len(w)) for w in data.warmup) or 'no'} warm-up",
+        *_dropped(config, data),
         f"longest prompt    {data.longest} tokens of {config.max_prompt_tokens}",
         f"stages            {', '.join(s.name for s in plan.stages)}",
         f"gradient steps    {trained} in all",
@@ -139,6 +142,19 @@ def describe(job: Job) -> list[str]:
         "Everything is valid. The run: the same command without dry_run=true.",
     ]
     return lines
+
+
+def _of(data: run_data.RunData, role: str, rows: list[Any]) -> str:
+    given = data.given.get(role, len(rows))
+    return f"{len(rows)}" if given == len(rows) else f"{len(rows)} of {given}"
+
+
+def _dropped(config: Any, data: run_data.RunData) -> list[str]:
+    """Rows that do not fit, by role, and the setting that they do not fit."""
+    roles = Counter(line["arm"] for line in data.dropped)
+    told = ", ".join(f"{count} {role}" for role, count in roles.items())
+    limit = f"do not fit max_prompt_tokens={config.max_prompt_tokens}"
+    return [f"dropped           {told}: {limit}"] if told else []
 
 
 def _other_texts(job: Job, row: dict) -> list[str]:

@@ -103,6 +103,7 @@ def prepare(config: Any) -> Job:
     from transformers import AutoTokenizer
 
     check_rollout(config)
+    _note_pair(config)
     model_path = _model_path(config)
     try:
         tokenizer = AutoTokenizer.from_pretrained(model_path)
@@ -147,6 +148,16 @@ def _model_path(config: Any) -> str:
             raise ConfigError(str(error)) from error
     path = Path(str(config.model.path)).expanduser()
     return str(path.resolve()) if path.exists() else str(config.model.path)
+
+
+def _note_pair(config: Any) -> None:
+    """One's own data beside a bundled set may be meant, or half a command: say so."""
+    train, held_out = config.data.train, config.data.eval
+    if train is not None and (train in run_data.BUNDLED) != (held_out in run_data.BUNDLED):
+        print(
+            f"note: data.train={train} and data.eval={held_out}: one is a bundled set, the other "
+            "is not"
+        )
 
 
 def _settle_context(config: Any, model_path: str) -> None:

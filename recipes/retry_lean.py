@@ -2,7 +2,8 @@
 
     python -m recipes.retry_lean                         the bundled core-Lean set, on a laptop
     python -m recipes.retry_lean arms=[retry_bare,retry_skeleton] retry.rounds=1
-    python -m recipes.retry_lean data.train=minif2f-valid.parquet data.eval=minif2f-test.parquet
+    python -m recipes.retry_lean data.train=data/minif2f/valid.parquet \\
+        data.eval=data/minif2f/test.parquet
     python -m recipes.retry_lean dry_run=true            validate everything, start nothing
 
 The report is written to outputs/retry_lean/<run>/report.html. docs/retry.md explains each arm.

@@ -67,6 +67,7 @@ def verdict(report: Json) -> list[str]:
         lines.append("No arm has a result that may be compared.")
     else:
         lines.append(_result(best, baseline, bool(report["warmup"]["enabled"])))
+        lines += _better_control(best, report["arms"])
         lines += _families(best, report["health"])
         lines += _new_structure(best)
     for arm in report["arms"]:
@@ -100,6 +101,16 @@ def _result(best: Json, baseline: Json, warmed: bool) -> str:
         f"{head}, against {percent(baseline['pass_rate'])} for {start}: "
         f"{signed(best['delta_pp'])} points {signed_range(best['delta_ci95'])}, {claim}."
     )
+
+
+def _better_control(best: Json, arms: list[Json]) -> list[str]:
+    """A control that passes more than the best method arm belongs beside it."""
+    controls = [a for a in arms if a["role"] == "control" and a["pass_rate"] is not None]
+    ahead = max(controls, key=lambda a: a["pass_rate"], default=None)
+    if best["role"] != "method" or ahead is None or ahead["pass_rate"] < best["pass_rate"]:
+        return []
+    rate = f"{percent(ahead['pass_rate'])} {percent_range(ahead['ci95'])}"
+    return [f"The control {ahead['name']} passes {rate}: the method is not ahead of it."]
 
 
 def _claim(interval: list[float]) -> str:

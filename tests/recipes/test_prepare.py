@@ -59,7 +59,7 @@ def test_the_derived_numbers_are_told(job, demo_folder):
     for line in (
         "profile           cpu, rollout transformers",
         f"model             {demo_folder} (135 M parameters)",
-        f"24 train, 14 held out, {[len(rows) for rows in job.data.warmup]} warm-up, 0 dropped",
+        "24 of 280 train, 14 of 210 held out, 448 and 504 warm-up",
         # 86 of the warm-up and 20 of each of three arms; the collection takes none.
         "gradient steps    146 in all, 20 an arm",
         "16 prompts x 1 = 16 trajectories, up to "

@@ -83,7 +83,7 @@ def test_a_folder_of_other_settings_is_refused_before_anything_runs(tmp_path, ca
 def test_the_quick_preset_is_a_run_of_its_own(capsys):
     assert opsd_skeleton.main(["dry_run=true", "quick=true", "profile=cpu"]) == 0
     out = capsys.readouterr().out
-    assert "42 held out" in out
+    assert "42 of 210 held out" in out
     assert "online-seed0, collect-seed0, offline-seed0\n" in out
 
 
