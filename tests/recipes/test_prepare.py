@@ -61,7 +61,7 @@ def test_the_derived_numbers_are_told(job, demo_folder):
         f"model             {demo_folder} (135 M parameters)",
         "24 of 280 train, 14 of 210 held out, 448 and 504 warm-up",
         # 86 of the warm-up and 20 of each of three arms; the collection takes none.
-        "gradient steps    146 in all, 20 an arm",
+        "gradient steps    146 in all",
         "16 prompts x 1 = 16 trajectories, up to "
         f"{job.config.max_tokens_per_micro_batch} tokens a micro-batch",
         # Online and the collection; baseline twice 14, three arms twice 14.
