@@ -14,7 +14,7 @@ from algorithms.base import Algorithm
 from algorithms.group_pi import GROUP_KINDS
 from algorithms.hints import SELF_HINT
 from algorithms.runtime.stages import Sampling, Stage
-from recipes import retry_plan
+from recipes import retry_plan, retry_settings
 from recipes.arms import TRAINS_TEACHER, WITHOUT_TEACHER, Arm, arms_of
 from recipes.config import ConfigError
 
@@ -115,7 +115,7 @@ def _arm_stages(
         "data": files["train_gold" if arm.source == "given" else "train"],
         "steps": config.steps,
         "batch_size": config.batch_size,
-        "optimiser": retry_plan.optimiser(config, arm.learning_rate),
+        "optimiser": retry_settings.optimiser(config, arm.learning_rate),
         "start_from": f"{arm.after}-seed{seed}" if arm.after else start,
         "mini_batches": config.mini_batches,
         "epochs": config.epochs,

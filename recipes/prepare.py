@@ -19,7 +19,7 @@ from algorithms.runtime.stages import check_plan
 from algorithms.view_check import check_views
 from algorithms.views import ViewTemplate
 from recipes import data as run_data
-from recipes import retry_plan
+from recipes import retry_settings
 from recipes.arms import MADE, arms_of
 from recipes.config import ConfigError
 from recipes.describe import describe, report_plan
@@ -167,7 +167,7 @@ def _settle_context(config: Any, model_path: str) -> None:
     from transformers import AutoConfig
 
     model = AutoConfig.from_pretrained(model_path).get_text_config()
-    most, wanted = model.max_position_embeddings, retry_plan.context_tokens(config)
+    most, wanted = model.max_position_embeddings, retry_settings.context_tokens(config)
     if wanted <= most:
         return
     if config.retry.context_tokens is not None:
@@ -182,7 +182,7 @@ def _settle_context(config: Any, model_path: str) -> None:
 def _check_conversation(config: Any, tokenizer: Any) -> None:
     """Refuse a chat template that cannot go on after an answer, before anything starts."""
     climbs = [arm for arm in arms_of(config) if arm.retries(config)]
-    schemes = {retry_plan.retry_settings(config, arm.name, arm.retry)["scheme"] for arm in climbs}
+    schemes = {retry_settings.of_arm(config, arm.name, arm.retry)["scheme"] for arm in climbs}
     if "retry" in schemes:
         Continuation(tokenizer, run_data.chat_kwargs(config))([], config.retry.prompt)
 

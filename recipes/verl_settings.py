@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from algorithms.runtime.stages import COPIES, Stage
-from recipes import retry_plan
+from recipes import retry_settings
 from recipes.config import ConfigError
 
 
@@ -44,7 +44,7 @@ def settings(
 
 def _check_context(config: Any, rollout: dict[str, Any]) -> None:
     """A server that reads less than a conversation has would cut answers without a word."""
-    wanted, given = retry_plan.context_tokens(config), rollout["max_model_len"]
+    wanted, given = retry_settings.context_tokens(config), rollout["max_model_len"]
     if given is not None and given < wanted:
         raise ConfigError(
             f"verl.actor_rollout_ref.rollout.max_model_len={given} is less than the {wanted} "
@@ -158,7 +158,7 @@ def _cpu(config: Any, ranks: int) -> dict[str, Any]:
     rollout: dict[str, Any] = {
         "tensor_model_parallel_size": 1,
         "free_cache_engine": False,
-        "max_model_len": retry_plan.context_tokens(config),
+        "max_model_len": retry_settings.context_tokens(config),
         "max_num_seqs": 128,
         "agent": {"num_workers": 1},
     }
@@ -216,7 +216,7 @@ def _gpu(config: Any) -> dict[str, Any]:
             "rollout": {
                 "gpu_memory_utilization": 0.5,
                 "tensor_model_parallel_size": 1,
-                "max_model_len": retry_plan.context_tokens(config),
+                "max_model_len": retry_settings.context_tokens(config),
             },
         }
     }
