@@ -79,8 +79,9 @@ class Bench:
             retries=arguments.retries, attempt_tokens=arguments.tokens, context_tokens=8192
         )
         self.delay = arguments.delay
+        ends = {i for i in (self.turn.closing_id, self.tokenizer.eos_token_id) if i is not None}
         model = RolloutModel.load(
-            path, dtype=torch.float32, eos_ids={self.turn.closing_id, self.tokenizer.eos_token_id},
+            path, dtype=torch.float32, eos_ids=ends,
             vocab_size=len(self.tokenizer), trust_remote_code=False, pack=False,
         )  # fmt: skip
         positions = PROMPT_ROOM + (arguments.retries + 1) * (arguments.tokens + 64)
