@@ -26,6 +26,10 @@ class Continuation:
 
     The chat template is asked once for each text; the answer itself stays as it was sampled. Where
     the answer already ends with the token that closes a turn, that token is not written again.
+
+    verl's ``ContinuousTokenBuilder`` does the same for the families it knows by name. Ours asks the
+    template, so that it holds for any (verl's default for Llama writes nothing between an answer
+    and the next turn), closes answers that were cut, and keeps special tokens in hints letters.
     """
 
     def __init__(self, tokenizer: Any, chat_template_kwargs: Mapping[str, Any] | None = None):

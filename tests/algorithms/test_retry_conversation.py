@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from transformers import AutoTokenizer
+from verl.utils.tokenizer.continuous_token import QwenContinuousTokenBuilder
 
 from algorithms.retry.conversation import Continuation, NoContinuation
 from algorithms.views import tokenise_chat
@@ -30,6 +31,17 @@ def test_the_conversation_is_what_the_chat_template_writes_of_it(tokenizer):
         tokenizer, QUESTION, {"role": "assistant", "content": "3*4=13"},
         {"role": "user", "content": RETRY},
     )  # fmt: skip
+
+
+def test_verl_goes_on_in_the_same_way_where_it_knows_the_template(tokenizer):
+    """The model's template is ChatML, which verl knows as Qwen's."""
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    answer = [*tokenizer.encode("3*4=13", add_special_tokens=False), end]
+    sofar = [*asked(tokenizer, QUESTION), *answer]
+    said = [QUESTION, {"role": "assistant", "content": "3*4=13"}]
+    verl = QwenContinuousTokenBuilder(tokenizer)
+    merged = verl.merge_context_tokens(said, [*said, {"role": "user", "content": RETRY}], sofar)
+    assert merged.token_ids == [*sofar, *Continuation(tokenizer)(answer, RETRY)]
 
 
 def test_an_answer_that_was_cut_is_closed(tokenizer):
