@@ -43,7 +43,7 @@ def write(folder: Path, is_cut: IsCut | None) -> dict[str, Any]:
         LookupError: the run has not evaluated its baseline.
     """
     from recipes.report.collect import is_lean
-    from recipes.report.competence import competence
+    from recipes.report.competence import competence, limited
     from recipes.report.evaluations import Evaluations
     from recipes.report.reader import RunFolder
     from recipes.run_folder import write_json
@@ -58,7 +58,7 @@ def write(folder: Path, is_cut: IsCut | None) -> dict[str, Any]:
             f"measure anew with python -m recipes.{NAME}"
         )
     if is_cut is not None:
-        found["cut_share"] = _cut_share(run.rows("evaluations.jsonl"), is_cut)
+        found = limited(found, *_cut_shares(run.rows("evaluations.jsonl"), is_cut))
     write_json(folder / FILE, found)
     return found
 
@@ -106,17 +106,24 @@ def _cutter(tokenizer: Any, limit: int) -> IsCut:
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False)) >= limit
 
 
-def _cut_share(rows: Iterable[dict[str, Any]], is_cut: IsCut) -> float | None:
+def _cut_shares(
+    rows: Iterable[dict[str, Any]], is_cut: IsCut
+) -> tuple[float, float] | tuple[None, None]:
+    """Of all answers, those that were cut, and those that were cut and did not pass."""
     from recipes.report.evaluations import BASELINE, key_of
     from recipes.report.reader import int_of, text_of
 
-    cut: dict[tuple[str, int], bool] = {}
+    cut: dict[tuple[str, int], tuple[bool, bool]] = {}
     for row in rows:
         key = key_of(row)
         if (key.arm, key.view) == (BASELINE, "student"):
             where = text_of(row, "uid"), int_of(row, "sample")
-            cut[where] = is_cut(text_of(row, "response"))
-    return sum(cut.values()) / len(cut) if cut else None
+            ended = is_cut(text_of(row, "response"))
+            cut[where] = ended, ended and row.get("passed") is not True
+    if not cut:
+        return None, None
+    every, failed = (sum(column) / len(cut) for column in zip(*cut.values(), strict=True))
+    return every, failed
 
 
 def _from_run(arguments: list[str]) -> int:

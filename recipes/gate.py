@@ -191,6 +191,23 @@ def recommend(
     )
 
 
+def under_a_limit(told: dict[str, Any], rate: float, cut_failed: float) -> dict[str, Any]:
+    """The recommendation (``Recommendation.as_dict``) for a rate that the limit on tokens may have
+    lowered: the share ``cut_failed`` of all answers was cut by it and failed."""
+    most = min(rate + cut_failed, 1.0)
+    if zone_of(most) is zone_of(rate):
+        return told
+    why = (
+        f"{percent(cut_failed)} of the answers were cut by max_response_tokens and failed. Had "
+        f"they passed, the rate would be {percent(most)} ({zone_of(most).name}): give more tokens, "
+        "then measure again."
+    )
+    return {
+        **told, "mode": "none yet: answers were cut", "warns": True, "decided": False,
+        "certainty": why, "advice": [], "expected": [],
+    }  # fmt: skip
+
+
 def _overlaps(zone: Zone, measured: Measured, own: Zone) -> bool:
     """Touching an edge alone is no overlap."""
     return zone is own or (measured.low < zone.high and measured.high > zone.low)

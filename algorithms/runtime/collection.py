@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -92,6 +93,12 @@ class Collection:
                 "generated is kept"
             )
 
+    @property
+    def grades_in_vain(self) -> bool:
+        """Whether partial credit would do, and no attempt has any."""
+        graded = self.keep is not None and self.keep.threshold < 1.0
+        return graded and not any(0.0 < row["stored"]["score"] < 1.0 for row in self.rows)
+
     def finish(self) -> Counter[str]:
         """Write the parquet file, whole or not at all; the attempts by what became of them.
 
@@ -134,23 +141,28 @@ def _attempt(attempt: dict[str, Any], uid: str) -> dict[str, Any]:
         **{k: attempt[k] for k in ("score", "reason", "feedback", "verify_seconds")},
         "row_uid": uid,
     }
-    same = (
-        "response_ids", "log_probs", "number", "tokens", "passed", "score", "reason", "response",
-        "cut_by_budget",
-    )  # fmt: skip
+    same = ("number", "tokens", "passed", "score", "reason", "response", "cut_by_budget")
     told = attempt["reason"] != "verifier_error"
     return {
         **{k: attempt[k] for k in same},
+        **_tokens(attempt["response_ids"], attempt["log_probs"]),
         "verdict": json.dumps(verdict),
         "complete": not attempt["cut"],
         "judged": told,
     }
 
 
+def _tokens(ids: Any, log_probs: Any) -> dict[str, np.ndarray]:
+    """As lists they would take nine times the memory, for as long as the collection lasts."""
+    return {
+        "response_ids": np.asarray(ids, dtype=np.int32),
+        "log_probs": np.asarray(log_probs, dtype=np.float32),
+    }
+
+
 def _response(batch: SampledBatch, index: int) -> dict[str, Any]:
     return {
-        "response_ids": batch.responses[index].tolist(),
-        "log_probs": batch.log_probs[index].tolist() if batch.log_probs else [],
+        **_tokens(batch.responses[index], batch.log_probs[index] if batch.log_probs else []),
         "score": batch.scores[index],
         "verdict": json.dumps(batch.verdict(index) or {}),
     }

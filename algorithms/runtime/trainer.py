@@ -194,6 +194,9 @@ class PrivilegedTrainer(TrainingStep, HeldOutEvaluation, PPOTrainerSync):
         """
         collection.check_complete(self._train_rows() if self.stage.steps else 0, self.stage)
         counts = collection.finish()
+        if collection.grades_in_vain:
+            message = "no attempt got partial credit: the graded filter kept what full marks keep"
+            self.recorder.event("warning", message, self.global_steps)
         if self.stage.keep is None or self.stage.probe:
             return
         where, step = dict(self.recorder.where), self.recorder.steps_before + self.stage.steps

@@ -18,7 +18,7 @@ from recipes.report.arms import (
     structure_json,
     teacher_scores,
 )
-from recipes.report.competence import competence
+from recipes.report.competence import competence, limited
 from recipes.report.contrasts import (
     against_sft,
     comparisons,
@@ -87,6 +87,7 @@ def collect(run_dir: Path | str) -> dict[str, Any]:
         "events": {"resumes": events.resumes, "warnings": events.warnings},
         "warmup": _warmup(plan, table),
         "heldout": _heldout(plan, table),
+        "lean": is_lean(plan),
         "tactics": _tactic_policy(plan, config),
         "versions": folder.document("versions.json"),
         "config": config,
@@ -124,7 +125,10 @@ def _competence(
     found = competence(table, lean=is_lean(plan))
     if found is not None and (folder.path / "baseline.json").is_file():
         # only the recipe has the tokenizer at hand that tells which answers were cut
-        found["cut_share"] = number_of(folder.document("baseline.json"), "cut_share")
+        known = folder.document("baseline.json")
+        found = limited(
+            found, number_of(known, "cut_share"), number_of(known, "cut_failed_share")
+        )
     return found
 
 

@@ -56,8 +56,19 @@ def competence(table: Evaluations, *, lean: bool) -> dict[str, Any] | None:
         "repeated": _repeated(rows),
         "empty_share": sum(what == EMPTY for _, what in answers.values()) / len(answers),
         "cut_share": None,
+        "cut_failed_share": None,
         "recommendation": found.as_dict(),
     }
+
+
+def limited(found: dict[str, Any], cut: float | None, cut_failed: float | None) -> dict[str, Any]:
+    """The figures where the share ``cut`` of all answers was ended by the limit on their length,
+    and the share ``cut_failed`` was so and did not pass; None: nobody can tell.
+
+    No mode is recommended where these, had they passed, would put the rate into another zone.
+    """
+    told = gate.under_a_limit(found["recommendation"], found["pass_rate"], cut_failed or 0.0)
+    return {**found, "cut_share": cut, "cut_failed_share": cut_failed, "recommendation": told}
 
 
 def pass_at(rows: Iterable[list[tuple[bool, bytes]]], samples: int) -> list[dict[str, Any]]:

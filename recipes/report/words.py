@@ -264,7 +264,7 @@ def warmup(report: Json) -> str:
         "an unknown number of" if plan[k] is None else plan[k] for k in ("steps", "rows")
     )
     text = (
-        f"Before all arms the model went through a format warm-up: {steps} steps of SFT on {rows} "
+        f"Before all arms the model went through a warm-up: {steps} steps of SFT on {rows} "
         "rows that are in neither the training nor the held-out set. The baseline is the model "
         "after it."
     )

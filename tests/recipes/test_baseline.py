@@ -56,12 +56,26 @@ def test_the_figures_are_those_of_the_answers(tmp_path):
     assert json.loads((tmp_path / "run" / "baseline.json").read_text()) == found
 
 
+def test_no_mode_is_named_where_cut_answers_could_have_changed_it(tmp_path):
+    run = answered(tmp_path / "run", PASSES)
+    short = baseline.write(run.path, lambda text: text == "no idea")
+    assert short["cut_share"] == short["cut_failed_share"] == pytest.approx(60 / 160)
+    told = short["recommendation"]
+    assert told["warns"] and told["mode"] == "none yet: answers were cut"
+    assert "75.0 % (above 60 %)" in told["certainty"] and not told["expected"]
+    assert "Mode: none yet" in report_of(run)["verdict"][1]
+
+    harmless = baseline.write(run.path, lambda text: text.endswith("0"))
+    assert harmless["cut_share"] > 0 == harmless["cut_failed_share"]
+    assert harmless["recommendation"]["mode"] == "retry"
+
+
 def test_the_report_shows_them_without_a_word_on_arms(tmp_path):
     run = answered(tmp_path / "run", PASSES)
-    baseline.write(run.path, lambda text: True)
+    baseline.write(run.path, lambda text: text not in ("", "no idea"))  # right ones alone
     report = report_of(run)
     assert report["status"] == "complete"
-    assert report["competence"]["cut_share"] == 1.0
+    assert report["competence"]["cut_share"] == pytest.approx(60 / 160)
     assert "37.5 %" in report["verdict"][0] and "Mode: retry." in report["verdict"][1]
     for name in ("report.md", "report.html"):
         text = (run.path / name).read_text()

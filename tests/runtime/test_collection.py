@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from algorithms.retry.filter import FilterSettings
 from algorithms.runtime.collection import Collection
 from algorithms.runtime.rows import SampledBatch
 
@@ -98,3 +99,32 @@ def test_the_file_is_replaced_as_a_whole(tmp_path):
     collection.finish()
     assert pq.read_table(path).num_rows == 3
     assert [file.name for file in tmp_path.iterdir()] == ["collected.parquet"]
+
+
+def ladder(*scores: float) -> SampledBatch:
+    """Row a with an attempt of each score."""
+    attempts = [
+        {
+            "number": number, "response": f"{score}", "response_ids": [5, number], "log_probs": [],
+            "tokens": 2, "passed": score == 1.0, "score": score, "reason": "ok", "feedback": "",
+            "verify_seconds": 0.0, "cut": False, "cut_by_budget": False,
+        }
+        for number, score in enumerate(scores, 1)
+    ]  # fmt: skip
+    ids = torch.tensor([5])
+    return SampledBatch(
+        student_prompts=[ids], teacher_prompts=[ids], responses=[ids], masks=[ids], log_probs=None,
+        scores=[0.0], extra=[{"view": "student", "attempts": attempts, "round": 1}],
+        row_uids=["a"], is_padding=[False], messages=[[]],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("threshold", "scores", "in_vain"),
+    [(0.5, (0.0, 1.0), True), (0.5, (0.0, 0.5), False), (1.0, (0.0, 1.0), False)],
+)
+def test_a_graded_filter_tells_when_nothing_was_graded(tmp_path, threshold, scores, in_vain):
+    collection = Collection(tmp_path / "kept.parquet", FilterSettings(threshold=threshold))
+    collection.add(1, ladder(*scores), ROWS)
+    assert collection.grades_in_vain is in_vain
+    assert collection.finish() == {"failed": 1, "kept": 1}
