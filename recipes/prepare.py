@@ -212,6 +212,19 @@ def _check_template(config: Any, tokenizer: Any, data: run_data.RunData) -> None
     )
 
 
+def _note_misspelt(rows: list[dict[str, Any]]) -> None:
+    from rewards import row_verifier
+    from rewards.verl_score import near_options
+
+    keys: dict[str, set[str]] = {}
+    for row in rows:
+        style = row_verifier(row["reward_model"]["style"], row["data_source"])
+        keys.setdefault(style, set()).update(row["extra_info"])
+    for style, given in keys.items():
+        for key, option in near_options(style, dict.fromkeys(given)).items():
+            print(f"note: extra_info.{key} is no option of the verifier {style}: {option}?")
+
+
 def _verifier(data: run_data.RunData) -> str:
     import rewards
 
@@ -226,4 +239,5 @@ def _verifier(data: run_data.RunData) -> str:
         ]
     except (LookupError, RuntimeError, ValueError) as error:
         raise ConfigError(f"the verifier cannot run: {error}") from error
+    _note_misspelt(rows)
     return "; ".join(described)

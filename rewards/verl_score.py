@@ -13,6 +13,7 @@ reward loop it occupies a thread for each answer in work.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from rewards.dispatch import averify_batch, verify_batch
@@ -63,6 +64,17 @@ def options_of(verifier: str, *given: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in merged.items()
         if value is not None and (known is None or key in known)
     }
+
+
+def near_options(verifier: str, given: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of ``given`` that are no option of the verifier, each with the option it looks like.
+
+    A row's `extra_info` may hold keys of other purposes, so `options_of` passes over them: this is
+    for telling somebody who misspelt one.
+    """
+    known = [*(describe_verifier(verifier).options or ())]
+    near = {key: get_close_matches(key, known, 1, 0.8) for key in given if key not in known}
+    return {key: found[0] for key, found in near.items() if found}
 
 
 def _item(

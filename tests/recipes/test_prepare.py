@@ -236,14 +236,14 @@ def test_the_bundled_warm_up_is_for_the_bundled_task(tmp_path):
     assert warms_up(config_of(f"data.train={path}", "warmup.enabled=true"))
 
 
-def test_a_control_that_the_data_cannot_give_is_refused(tmp_path):
+def test_a_control_that_the_data_cannot_give_is_refused(tmp_path, capsys):
     rows = [
         {
             **ROW,
             "prompt": [{"role": "user", "content": f"What is {i} plus 5?"}],
             "reward_model": {"style": "lean", "ground_truth": f"theorem t : {i} = {i} := by"},
             "privileged": [{"kind": "hint", "content": f"count on from {i}"}],
-            "extra_info": {**ROW["extra_info"], "index": i},
+            "extra_info": {**ROW["extra_info"], "index": i, "heartbeat": 1000},
         }
         for i in range(40)
     ]
@@ -252,6 +252,8 @@ def test_a_control_that_the_data_cannot_give_is_refused(tmp_path):
     own = (f"data.train={tmp_path}/train.parquet", f"data.eval={tmp_path}/heldout.parquet")
     own = (*own, "privileged.kind=hint", "data.train_rows=null", "data.eval_rows=null")
     assert prepare(config_of(*own, "arms=[online,gibberish]")).plan.steps == 20
+    told = "extra_info.heartbeat is no option of the verifier lean: heartbeats?"
+    assert capsys.readouterr().out.count(told) == 1
     assert "'wrong_skeleton', and no training row has any" in refusal(*own, "arms=[wrong_skeleton]")
 
 
