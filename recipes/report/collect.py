@@ -126,9 +126,7 @@ def _competence(
     if found is not None and (folder.path / "baseline.json").is_file():
         # only the recipe has the tokenizer at hand that tells which answers were cut
         known = folder.document("baseline.json")
-        found = limited(
-            found, number_of(known, "cut_share"), number_of(known, "cut_failed_share")
-        )
+        found = limited(found, number_of(known, "cut_share"), number_of(known, "cut_failed_share"))
     return found
 
 

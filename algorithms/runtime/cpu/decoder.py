@@ -3,7 +3,8 @@
 Synchronous and single-threaded; :mod:`algorithms.runtime.cpu.decode_loop` drives it in a thread.
 Every :meth:`Decoder.step` admits what waits and fits, then appends one token to every row. Rows
 that finish leave the batch at once, so the tail of a batch gets cheap. Prompts are computed once
-for all requests that share them, within an admission and with rows still decoding.
+for all requests that share them, within an admission and with rows still decoding; of a prompt that
+goes on where a finished row ended, only what is new.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from algorithms.runtime.cpu.kv_cache import RowCache
+from algorithms.runtime.cpu.prefix_store import PrefixStore
 from algorithms.runtime.cpu.sampling import SamplingParams, sample, uniforms
 
 if TYPE_CHECKING:
@@ -56,13 +58,24 @@ class _Row:
 
 
 @dataclass(frozen=True)
+class _Prefill:
+    """Prompt tokens to compute for a row whose first ``known`` positions are there."""
+
+    row: int
+    tokens: tuple[int, ...]
+    known: int
+
+
+@dataclass(frozen=True)
 class DecoderLimits:
-    """Bounds of the batch: rows, positions of one row, cache memory, padded tokens of a prefill."""
+    """Bounds of the batch: rows, positions of one row, cache memory, padded tokens of a prefill;
+    and of the memory for finished rows."""
 
     rows: int = 128
     positions: int = 2048
     cache_bytes: int = 1 << 30
     prefill_tokens: int = 2048
+    prefix_bytes: int = 1 << 29
 
 
 class Decoder:
@@ -87,10 +100,12 @@ class Decoder:
         self.logprobs_mode = logprobs_mode
         self.decode_text = decode_text
         self.cache: RowCache = model.new_cache()
+        self.finished = PrefixStore(self.limits.prefix_bytes)
         self.waiting: deque[Request] = deque()
         self.rows: list[_Row] = []
         self.generated_tokens = 0
         self.prefilled_tokens = 0
+        self.reused_tokens = 0
 
     @property
     def idle(self) -> bool:
@@ -98,7 +113,8 @@ class Decoder:
         return not self.waiting and not self.rows
 
     def submit(self, request: Request) -> None:
-        """Queue a request.
+        """Queue a request; one that goes on where a finished row ended before all others, since
+        that row is not kept for long.
 
         Raises:
             PromptError: the prompt is empty or fills the context.
@@ -114,7 +130,11 @@ class Decoder:
             )
         if request.params.stop and self.decode_text is None:
             raise ValueError("stop strings need a tokenizer, and this decoder has none")
-        self.waiting.append(request)
+        known = self.finished.longest(request.prompt)[1]
+        if 2 * known > len(request.prompt):
+            self.waiting.appendleft(request)
+        else:
+            self.waiting.append(request)
 
     @torch.inference_mode()
     def step(self) -> list[Request]:
@@ -144,6 +164,7 @@ class Decoder:
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Update the model. Rows in flight continue with the new weights on their old cache."""
         self.model.load_weights(weights)
+        self.finished.clear()
         for row in self.rows:
             row.shareable = False
 
@@ -151,6 +172,7 @@ class Decoder:
         """Free the cache's memory when no row is live."""
         if not self.rows:
             self.cache.release()
+            self.finished.clear()
 
     # -- admission -----------------------------------------------------------------------------
 
@@ -183,9 +205,10 @@ class Decoder:
             if not request.params.ignore_eos:
                 stop_ids = stop_ids | self.model.eos_ids
             self.rows.append(_Row(request, len(request.prompt), stop_ids))
-        fresh = sorted((p for p in groups if p not in live), key=len)
-        for batch in self._micro_batches(fresh):
-            self._prefill_batch(batch, [groups[p][0] for p in batch])
+        jobs = [self._begun(p, members[0]) for p, members in groups.items() if p not in live]
+        for begun in (False, True):  # apart, since without a past attention needs no mask
+            for batch in self._micro_batches([job for job in jobs if bool(job.known) is begun]):
+                self._prefill_batch(batch)
         for prompt, members in groups.items():
             source = live.get(prompt, members[0])
             copies = [row for row in members if row != source]
@@ -196,26 +219,40 @@ class Decoder:
         hidden = [row.prompt_hidden_H for row in self.rows[first:]]
         return self._advance(torch.stack([h for h in hidden if h is not None]), first)
 
-    def _micro_batches(self, prompts: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
+    def _begun(self, prompt: tuple[int, ...], row: int) -> _Prefill:
+        """The row with what a finished one has in common with its prompt."""
+        states, known = self.finished.longest(prompt)
+        if states is not None:
+            self.cache.put(row, states, known)
+        return _Prefill(row, prompt[known:], known)
+
+    def _micro_batches(self, jobs: list[_Prefill]) -> list[list[_Prefill]]:
         """Cut prompts sorted by length so that a batch's padded size stays within the bound."""
-        batches: list[list[tuple[int, ...]]] = []
-        for prompt in prompts:
+        batches: list[list[_Prefill]] = []
+        for job in sorted(jobs, key=lambda job: len(job.tokens)):
             # Sorted by length: the newcomer is the longest, and so sets the padded width.
-            if batches and (len(batches[-1]) + 1) * len(prompt) <= self.limits.prefill_tokens:
-                batches[-1].append(prompt)
+            padded = (len(batches[-1]) + 1) * len(job.tokens) if batches else 0
+            if batches and padded <= self.limits.prefill_tokens:
+                batches[-1].append(job)
             else:
-                batches.append([prompt])
+                batches.append([job])
         return batches
 
-    def _prefill_batch(self, prompts: list[tuple[int, ...]], rows: list[int]) -> None:
-        width = max(len(p) for p in prompts)
-        ids_BT = torch.tensor([p + (0,) * (width - len(p)) for p in prompts])
-        positions_BT = torch.arange(width).expand(len(prompts), width)
-        self.cache.begin_prefill(rows, width)
+    def _prefill_batch(self, jobs: list[_Prefill]) -> None:
+        rows, known = [job.row for job in jobs], [job.known for job in jobs]
+        new = [len(job.tokens) for job in jobs]
+        width = max(new)
+        ids_BT = torch.tensor([job.tokens + (0,) * (width - len(job.tokens)) for job in jobs])
+        positions_BT = torch.tensor(known)[:, None] + torch.arange(width)
+        if any(known):
+            self.cache.begin_continuation(rows, known, new)
+        else:
+            self.cache.begin_prefill(rows, width)
         hidden_BTH = self.model.hidden(ids_BT, positions_BT, self.cache)
-        for i, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
-            self.rows[row].prompt_hidden_H = hidden_BTH[i, len(prompt) - 1].clone()
-        self.prefilled_tokens += sum(len(p) for p in prompts)
+        for i, row in enumerate(rows):
+            self.rows[row].prompt_hidden_H = hidden_BTH[i, new[i] - 1].clone()
+        self.prefilled_tokens += sum(new)
+        self.reused_tokens += sum(known)
 
     # -- decoding ------------------------------------------------------------------------------
 
@@ -248,8 +285,17 @@ class Decoder:
         self.generated_tokens += len(rows)
         leaving = [first + i for i, row in enumerate(rows) if self._is_done(row)]
         finished = [self.rows[i].request for i in leaving]
+        for i in leaving:
+            self._keep(i)
         self._remove(leaving)
         return finished
+
+    def _keep(self, place: int) -> None:
+        """Remember a finished row. Of its last token there are no keys and values yet."""
+        row = self.rows[place]
+        if row.shareable and self.limits.prefix_bytes:
+            tokens = row.request.prompt + tuple(row.request.tokens[:-1])
+            self.finished.put(tokens, self.cache.states(place, row.length))
 
     def _is_done(self, row: _Row) -> bool:
         request, params = row.request, row.request.params

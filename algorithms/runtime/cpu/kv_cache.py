@@ -21,8 +21,8 @@ _GRAIN = 64  # positions by which the capacity grows
 class RowCache:
     """Keys and values in ``[row, head, position, dim]`` per layer, grown on demand.
 
-    One forward pass is announced with :meth:`begin_prefill` or :meth:`begin_decode`, then the
-    model's layers call :meth:`update`.
+    One forward pass is announced with :meth:`begin_prefill`, :meth:`begin_continuation` or
+    :meth:`begin_decode`, then the model's layers call :meth:`update`.
     """
 
     def __init__(self, layers: int, heads: int, head_dim: int, dtype: torch.dtype) -> None:
@@ -73,12 +73,45 @@ class RowCache:
             for layer in store:
                 layer[target_ids, :, :positions] = layer[source_ids, :, :positions]
 
+    def states(self, row: int, positions: int) -> torch.Tensor:
+        """A copy of the first ``positions`` of a row: ``[2, layer, head, position, dim]``."""
+        return torch.stack(
+            [
+                torch.stack([layer[row, :, :positions] for layer in store])
+                for store in (self.keys, self.values)
+            ]
+        )
+
+    def put(self, row: int, states: torch.Tensor, positions: int) -> None:
+        """Begin a row with the first ``positions`` of :meth:`states` of another."""
+        for store, known in zip((self.keys, self.values), states, strict=True):
+            for layer, of_layer in zip(store, known, strict=True):
+                layer[row, :, :positions] = of_layer[:, :positions]
+
     def begin_prefill(self, rows: list[int], positions: int) -> None:
         """The next forward pass computes ``positions`` positions of fresh rows ``rows``."""
         self._rows = torch.tensor(rows)
         self._width = positions
-        self._decoding = False
+        self._store = self._store_fresh
         self.mask = None
+
+    def begin_continuation(self, rows: list[int], known: list[int], new: list[int]) -> None:
+        """The next forward pass computes ``new`` positions of each row behind its ``known`` ones.
+
+        The model's input is padded on the right to the largest of ``new``; padding is not stored.
+        """
+        known_B, new_B = torch.tensor(known), torch.tensor(new)
+        self._rows = torch.tensor(rows)
+        self._width = int((known_B + new_B).max())
+        places_T = torch.arange(int(new_B.max()))
+        self._real_BT = places_T < new_B[:, None]
+        positions_BT = known_B[:, None] + places_T
+        self._flat_rows = self._rows[:, None].expand_as(positions_BT)[self._real_BT]
+        self._flat_positions = positions_BT[self._real_BT]
+        hidden = torch.arange(self._width) > positions_BT[..., None]
+        mask = torch.zeros(hidden.shape, dtype=self.dtype).masked_fill_(hidden, float("-inf"))
+        self.mask = mask[:, None]
+        self._store = self._store_continued
 
     def begin_decode(self, lengths: torch.Tensor) -> None:
         """The next forward pass appends one position to each of rows ``0 .. len(lengths)-1``."""
@@ -89,7 +122,7 @@ class RowCache:
             raise IndexError(
                 f"{count} rows of {longest} positions exceed the reserved {rows} x {positions}"
             )
-        self._decoding = True
+        self._store = self._store_next
         self._count = count
         self._width = min(positions, -(-longest // 16) * 16)
         places = torch.arange(count * self.heads).view(count, self.heads) * positions
@@ -102,14 +135,19 @@ class RowCache:
         self, key: torch.Tensor, value: torch.Tensor, layer_idx: int, *_args, **_kwargs
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """HF's cache call: store ``[row, head, new, dim]``, return what attention shall read."""
-        keys, values = self.keys[layer_idx], self.values[layer_idx]
-        if not self._decoding:
-            keys[self._rows, :, : self._width] = key
-            values[self._rows, :, : self._width] = value
-            return key, value
-        keys.view(-1, self.head_dim).index_copy_(0, self._flat, key.reshape(-1, self.head_dim))
-        values.view(-1, self.head_dim).index_copy_(0, self._flat, value.reshape(-1, self.head_dim))
-        return keys[: self._count, :, : self._width], values[: self._count, :, : self._width]
+        return self._store(self.keys[layer_idx], key), self._store(self.values[layer_idx], value)
+
+    def _store_fresh(self, store: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        store[self._rows, :, : self._width] = new
+        return new
+
+    def _store_continued(self, store: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        store[self._flat_rows, :, self._flat_positions] = new.transpose(1, 2)[self._real_BT]
+        return store[self._rows, :, : self._width]
+
+    def _store_next(self, store: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        store.view(-1, self.head_dim).index_copy_(0, self._flat, new.reshape(-1, self.head_dim))
+        return store[: self._count, :, : self._width]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """HF asks for it only when no position ids are given; this rollout always gives them."""
@@ -127,7 +165,7 @@ def rollout_attention(
     row_cache: RowCache | None = None,
     **_kwargs,
 ) -> tuple[torch.Tensor, None]:
-    """HF attention function: causal within a prefill, masked by row length while decoding.
+    """HF attention function: causal within a prefill, masked by row length behind known positions.
 
     Prompts are padded on the right, so causality alone keeps padding out of every real position.
     While decoding, the query heads that share a key head become the query positions of one
@@ -136,14 +174,15 @@ def rollout_attention(
     Shapes: query ``[row, head, new, dim]``; key and value ``[row, kv head, positions, dim]``;
     the result is ``[row, new, head, dim]``.
     """
-    if row_cache is None or row_cache.mask is None:
+    mask = None if row_cache is None else row_cache.mask
+    rows, heads, new, dim = query.shape
+    if mask is None or new > 1:
         out = scaled_dot_product_attention(
-            query, key, value, is_causal=True, scale=scaling, enable_gqa=True
+            query, key, value, mask, is_causal=mask is None, scale=scaling, enable_gqa=True
         )
         return out.transpose(1, 2).contiguous(), None
-    rows, heads, _, dim = query.shape
     grouped = query.reshape(rows, key.shape[1], heads // key.shape[1], dim)
-    out = scaled_dot_product_attention(grouped, key, value, row_cache.mask, scale=scaling)
+    out = scaled_dot_product_attention(grouped, key, value, mask, scale=scaling)
     return out.reshape(rows, 1, heads, dim), None
 
 

@@ -41,13 +41,15 @@ class ServerOptions:
     """``rollout.engine_kwargs.transformers``.
 
     ``num_threads`` None shares the cores among the replicas; ``kv_cache_gb`` bounds keys and
-    values; ``prefill_tokens`` bounds the padded size of one prefill; ``window_ms`` is how long an
+    values; ``prefix_cache_gb`` bounds those of finished rows, kept for conversations that go on (0:
+    none); ``prefill_tokens`` bounds the padded size of one prefill; ``window_ms`` is how long an
     idle server waits for a burst of requests; ``pack_weights`` stores bf16 weights in oneDNN's
     layout.
     """
 
     num_threads: int | None = None
     kv_cache_gb: float = 1.0
+    prefix_cache_gb: float = 0.5
     prefill_tokens: int = 2048
     window_ms: float = 30.0
     pack_weights: bool = True
@@ -95,6 +97,7 @@ class TransformersServer:
                 positions=min(self.config.max_model_len or context, context),
                 cache_bytes=int(self.options.kv_cache_gb * 2**30),
                 prefill_tokens=self.options.prefill_tokens,
+                prefix_bytes=int(self.options.prefix_cache_gb * 2**30),
             ),
             logprobs_mode=self.config.logprobs_mode or "processed_logprobs",
             decode_text=None if tokenizer is None else tokenizer.decode,
@@ -259,6 +262,7 @@ class TransformersServer:
             return {
                 "generated_tokens": decoder.generated_tokens,
                 "prefilled_tokens": decoder.prefilled_tokens,
+                "reused_tokens": decoder.reused_tokens,
             }
 
         return await self._running.call(read)

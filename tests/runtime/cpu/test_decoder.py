@@ -139,6 +139,62 @@ def test_a_late_copy_shares_the_prompt_of_a_live_row(reference, new_model):
     assert late.tokens == first.tokens == reference_greedy(reference, prompt, 12)
 
 
+def conversation(decoder: Decoder, prompt: tuple[int, ...], turns: int) -> list[list[int]]:
+    """Greedy answers, each with a few more tokens behind it the next prompt."""
+    answers = []
+    for turn in range(turns):
+        (request,) = run(decoder, greedy([prompt], max_tokens=9))
+        answers.append(request.tokens)
+        prompt = (*prompt, *request.tokens, 40 + turn, 41, 42)
+    return answers
+
+
+def test_a_conversation_goes_on_where_it_was(reference, new_model):
+    begin, decoder = tuple(range(1, 18)), Decoder(new_model())
+    answers = conversation(decoder, begin, 4)
+    assert answers == conversation(Decoder(new_model(), DecoderLimits(prefix_bytes=0)), begin, 4)
+    # of later turns only the last token of the answer and what follows it
+    assert decoder.prefilled_tokens == len(begin) + 3 * 4
+    assert decoder.reused_tokens == sum(len(begin) + 12 * turn + 8 for turn in range(3))
+
+
+@pytest.mark.parametrize("prefix_bytes", [2_000, 20_000, 1 << 29])
+def test_reuse_changes_nothing(new_model, prefix_bytes):
+    """Prompts that begin alike, some known, some not, at the same time."""
+    plain = Decoder(new_model(), DecoderLimits(prefix_bytes=0))
+    keeping = Decoder(new_model(), DecoderLimits(rows=5, prefix_bytes=prefix_bytes))
+    asked = prompts(6, seed=3)
+    for _ in range(4):
+        expected, found = run(plain, sampled(asked)), run(keeping, sampled(asked))
+        assert [r.tokens for r in found] == [r.tokens for r in expected]
+        for one, other in zip(found, expected, strict=True):
+            assert one.log_probs == pytest.approx(other.log_probs, abs=5e-5)
+        asked = [(*r.prompt, *r.tokens[: 4 + i], 7) for i, r in enumerate(found)] + asked[:2]
+    assert keeping.finished.bytes <= prefix_bytes
+    assert (keeping.reused_tokens > 0) or prefix_bytes == 2_000
+
+
+def test_who_goes_on_is_not_kept_waiting(new_model):
+    decoder = Decoder(new_model(), DecoderLimits(rows=1))
+    (first,) = run(decoder, greedy([tuple(range(1, 12))], max_tokens=3))
+    fresh = Request("fresh", tuple(range(50, 60)), SamplingParams(max_tokens=3))
+    goes_on = Request("on", (*first.prompt, *first.tokens, 5), SamplingParams(max_tokens=3))
+    decoder.submit(fresh)
+    decoder.submit(goes_on)
+    finished = []
+    while not decoder.idle:
+        finished += decoder.step()
+    assert [r.request_id for r in finished] == ["on", "fresh"]
+
+
+def test_nothing_of_other_weights_is_reused(reference, new_model):
+    decoder = Decoder(new_model())
+    (first,) = run(decoder, greedy([tuple(range(1, 12))]))
+    decoder.load_weights(reference.state_dict().items())
+    run(decoder, greedy([(*first.prompt, *first.tokens, 5)]))
+    assert decoder.reused_tokens == 0
+
+
 def test_stop_token_ends_a_row_and_stays_in_the_output(reference, new_model):
     prompt = prompts(1)[0]
     free = reference_greedy(reference, prompt, 12)
@@ -279,5 +335,6 @@ def test_cache_is_released_only_when_idle(new_model):
     assert decoder.cache.capacity[0] >= 1
     while not decoder.idle:
         decoder.step()
+    assert decoder.finished.bytes
     decoder.release_cache()
-    assert decoder.cache.capacity == (0, 0)
+    assert decoder.cache.capacity == (0, 0) and not decoder.finished.bytes
