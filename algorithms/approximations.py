@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from algorithms.divergence_kinds import KINDS
+from algorithms.divergence.kinds import KINDS
+from algorithms.divergence.logits import PLAIN, LogitMap
 
 SUPPORTS = ("full", "student", "teacher")
 SAMPLED = ("k2", "k3")
@@ -77,7 +78,7 @@ def sampled_token_divergence(kind: str, log_p_T: Tensor, log_q_T: Tensor) -> Ten
 def top_k_divergence(
     student_hidden_TH: Tensor,
     teacher_hidden_TH: Tensor,
-    head_weight_VH: Tensor,
+    head_weight_VH: Tensor | None,
     *,
     kind: str = "reverse_kl",
     support: str = "student",
@@ -86,6 +87,7 @@ def top_k_divergence(
     jsd_weight: float = 0.5,
     teacher_head_weight_VH: Tensor | None = None,
     chunk_tokens: int = DEFAULT_CHUNK,
+    logit_map: LogitMap = PLAIN,
 ) -> Tensor:
     """[T] float32: divergence over the ``top_k`` likeliest tokens of one side and a tail bucket.
 
@@ -96,21 +98,27 @@ def top_k_divergence(
     Args:
         student_hidden_TH: [T, H]; ``teacher_hidden_TH``: [T, H'].
         head_weight_VH: [V, H]; ``teacher_head_weight_VH`` [V, H'] where the teacher has its own.
+            None: the states are logits.
         kind: ``reverse_kl``, ``forward_kl`` or ``jsd``.
         support: whose likeliest tokens: ``student`` or ``teacher``.
+        logit_map: what the model makes of hidden @ head.T.
 
     Raises:
         ValueError: see `check_divergence`.
     """
     check_divergence(kind, support, top_k)
     teacher_head = head_weight_VH if teacher_head_weight_VH is None else teacher_head_weight_VH
-    count = min(top_k, head_weight_VH.shape[0])
+    vocab = student_hidden_TH.shape[1] if head_weight_VH is None else head_weight_VH.shape[0]
+    count = min(top_k, vocab)
 
-    def one(student_nH: Tensor, teacher_nH: Tensor, head_VH: Tensor) -> Tensor:
-        log_p = torch.log_softmax((student_nH @ head_VH.t()).float() / temperature, dim=-1)
+    def log_softmax(states_nH: Tensor, head_VH: Tensor | None) -> Tensor:
+        products = states_nH if head_VH is None else states_nH @ head_VH.t().to(states_nH.dtype)
+        return torch.log_softmax(logit_map(products.float()) / temperature, dim=-1)
+
+    def one(student_nH: Tensor, teacher_nH: Tensor, head_VH: Tensor | None) -> Tensor:
+        log_p = log_softmax(student_nH, head_VH)
         with torch.no_grad():
-            logits = (teacher_nH @ teacher_head.detach().t().to(teacher_nH.dtype)).float()
-            log_q = torch.log_softmax(logits / temperature, dim=-1)
+            log_q = log_softmax(teacher_nH, teacher_head)
             index = (log_p if support == "student" else log_q).topk(count, dim=-1).indices
         return _bucketed(kind, log_p, log_q, index, jsd_weight)
 
@@ -118,10 +126,10 @@ def top_k_divergence(
     for start in range(0, len(student_hidden_TH), chunk_tokens):
         rows = slice(start, start + chunk_tokens)
         student_nH, teacher_nH = student_hidden_TH[rows], teacher_hidden_TH[rows].detach()
-        head_VH = head_weight_VH.to(student_nH.dtype)
-        parts.append(checkpoint(one, student_nH, teacher_nH, head_VH, use_reentrant=False))
+        parts.append(checkpoint(one, student_nH, teacher_nH, head_weight_VH, use_reentrant=False))
     if not parts:
-        return student_hidden_TH.sum(-1).float() + 0.0 * head_weight_VH.float()[:1].sum()
+        nothing = student_hidden_TH.sum(-1).float()
+        return nothing if head_weight_VH is None else nothing + 0.0 * head_weight_VH[:1].sum()
     return torch.cat(parts)
 
 

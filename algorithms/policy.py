@@ -10,8 +10,8 @@ import torch
 from algorithms.advantages import group_centred_advantages
 from algorithms.approximations import SUPPORTS, check_divergence
 from algorithms.base import LossSettings, RowReport, Trajectory
-from algorithms.divergence_checks import check_options
-from algorithms.divergence_kinds import KINDS
+from algorithms.divergence.checks import check_options
+from algorithms.divergence.kinds import KINDS
 from algorithms.registry import InvalidAlgorithmSetting
 from algorithms.shaping import LEAK_WORDS, Shaping
 from algorithms.terms import NORMALISATIONS

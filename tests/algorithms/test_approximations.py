@@ -11,7 +11,7 @@ from algorithms.approximations import (
     top_k_divergence,
 )
 from algorithms.divergence import divergence_loss
-from algorithms.divergence_kinds import KINDS
+from algorithms.divergence.kinds import KINDS
 
 T, H, V = 7, 5, 13
 

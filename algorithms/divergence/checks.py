@@ -6,10 +6,12 @@ import math
 
 from torch import Tensor
 
-from algorithms.divergence_kinds import KINDS
+from algorithms.divergence.kinds import KINDS
 
 
-def check_shapes(student: Tensor, teacher: Tensor, head: Tensor, teacher_head: Tensor) -> None:
+def check_shapes(
+    student: Tensor, teacher: Tensor, head: Tensor | None, teacher_head: Tensor | None
+) -> None:
     named = {
         "student_hidden_TH": student,
         "teacher_hidden_TH": teacher,
@@ -17,6 +19,8 @@ def check_shapes(student: Tensor, teacher: Tensor, head: Tensor, teacher_head: T
         "teacher_head_weight_VH": teacher_head,
     }
     for name, tensor in named.items():
+        if tensor is None:
+            continue
         if tensor.dim() != 2:
             raise ValueError(
                 f"{name} must have two dimensions, got {list(tensor.shape)}: flatten [B, T, H] to "
@@ -29,6 +33,10 @@ def check_shapes(student: Tensor, teacher: Tensor, head: Tensor, teacher_head: T
             f"student and teacher must hold the same positions, got {student.shape[0]} and "
             f"{teacher.shape[0]}: select the response positions of both views first"
         )
+    if head is None:
+        _check_logits(student, teacher, teacher_head)
+        return
+    teacher_head = head if teacher_head is None else teacher_head
     if student.shape[1] != head.shape[1] or teacher.shape[1] != teacher_head.shape[1]:
         raise ValueError(
             f"hidden sizes do not fit: student {list(student.shape)} with head "
@@ -42,6 +50,16 @@ def check_shapes(student: Tensor, teacher: Tensor, head: Tensor, teacher_head: T
         )
     if head.shape[0] == 0:
         raise ValueError("head_weight_VH has no rows")
+
+
+def _check_logits(student: Tensor, teacher: Tensor, teacher_head: Tensor | None) -> None:
+    if teacher_head is not None:
+        raise ValueError("without head_weight_VH the teacher's states are logits too: give no head")
+    if student.shape[1] != teacher.shape[1]:
+        raise ValueError(
+            f"student's and teacher's vocabularies differ: {student.shape[1]} and "
+            f"{teacher.shape[1]} logits"
+        )
 
 
 def check_options(kind: str, temperature: float, jsd_weight: float, chunk: int | str) -> None:
