@@ -94,9 +94,6 @@ PARAMETERS: dict[str, str] = {
     f"{ENGINE}.save_checkpoint": "self local_path global_step max_ckpt_to_keep",
     f"{ENGINE}.load_checkpoint": "self local_path del_local_after_load",
     "verl.workers.engine:EngineRegistry.register": "model_type backend device",
-    "verl.utils.experimental.torch_functional:FusedLinearForPPO.forward": (
-        "self hidden_states vocab_weights input_ids temperature"
-    ),
     f"{CHECKPOINTS}.register_checkpoint": "self new_path max_ckpt_to_keep",
     f"{TENSORDICT}:get_non_tensor_data": "data key default",
     f"{TENSORDICT}:assign_non_tensor_data": "tensor_dict key val",

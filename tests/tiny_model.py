@@ -6,21 +6,23 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 VOCAB = 61
 
 
-def save_model(folder: Path, *, tied: bool = True, seed: int = 0) -> str:
-    """A random 2-layer Llama, in ``folder``, whose tokenizer knows the words ``w2`` ... ``w60``."""
+def save_model(
+    folder: Path, *, tied: bool = True, seed: int = 0, kind: str = "llama", **settings: object
+) -> str:
+    """A random 2-layer model, in ``folder``, whose tokenizer knows the words ``w2`` ... ``w60``."""
     torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=VOCAB, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+    config = AutoConfig.for_model(
+        kind, vocab_size=VOCAB, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
         num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=tied,
         max_position_embeddings=256, initializer_range=0.3,
-        bos_token_id=None, eos_token_id=1, pad_token_id=0,
+        bos_token_id=None, eos_token_id=1, pad_token_id=0, **settings,
     )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     vocabulary = {f"w{i}": i for i in range(2, VOCAB)} | {"<pad>": 0, "<eos>": 1}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]

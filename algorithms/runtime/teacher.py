@@ -117,11 +117,14 @@ class AdapterCopy:
 
 
 def mixed_teacher(
-    frozen: tuple[Tensor, Tensor], live: tuple[Tensor, Tensor], mix: float
-) -> tuple[Tensor, Tensor]:
-    """Hidden states and head whose product is (1 - mix) * frozen logits + mix * live logits.
+    frozen: tuple[Tensor, Tensor | None], live: tuple[Tensor, Tensor | None], mix: float
+) -> tuple[Tensor, Tensor | None]:
+    """Hidden states and head whose product is (1 - mix) * frozen product + mix * live product.
 
-    Both pairs are hidden states [D, H] and a head [V, H]; the result is [D, 2H] and [V, 2H].
+    Both pairs are hidden states [D, H] and a head [V, H]; the result is [D, 2H] and [V, 2H]. A cap
+    of the logits comes after that. Without a head the states are logits, and so is their mixture.
     """
+    if frozen[1] is None or live[1] is None:
+        return frozen[0] * (1.0 - mix) + live[0].to(frozen[0]) * mix, None
     hidden = torch.cat([frozen[0] * (1.0 - mix), live[0].to(frozen[0]) * mix], dim=1)
     return hidden, torch.cat([frozen[1], live[1].to(frozen[1])], dim=1)

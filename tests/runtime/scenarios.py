@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import LlamaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from algorithms.base import VIEWS, LossSettings
 
@@ -235,7 +235,8 @@ def _view_loss(
 
 
 def double_model(folder: str) -> LlamaForCausalLM:
-    return LlamaForCausalLM.from_pretrained(folder, attn_implementation="eager").double()  # type: ignore[return-value]
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
+    return model.double()
 
 
 class Mixed:

@@ -3,6 +3,8 @@ plain forward alone."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import tiny_model
 import torch
@@ -40,7 +42,7 @@ TELLING = {
 }
 
 
-def build(kind: str, **settings) -> nn.Module:
+def build(kind: str, **settings) -> Any:
     torch.manual_seed(0)
     config = AutoConfig.for_model(kind, **(SMALL | TELLING.get(kind, {}) | settings))
     return AutoModelForCausalLM.from_config(config).float().eval()
@@ -75,17 +77,17 @@ def test_a_setting_without_effect_is_none(model, setting, value):
     assert head_path(model).logit_map == LogitMap()
 
 
-def biased(model: nn.Module) -> nn.Module:
+def biased(model: Any) -> Any:
     model.lm_head = nn.Linear(32, tiny_model.VOCAB, bias=True)
     return model
 
 
-def headless(model: nn.Module) -> nn.Module:
+def headless(model: Any) -> Any:
     model.get_output_embeddings = lambda: None
     return model
 
 
-def unknown(model: nn.Module) -> nn.Module:
+def unknown(model: Any) -> Any:
     model.config.model_type = "made_up"
     return model
 

@@ -59,6 +59,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("worker")
     for seed, name in enumerate(("tied", "tied teacher", "untied", "untied teacher")):
         tiny_model.save_model(folder / name, tied=name.startswith("tied"), seed=seed)
+    tiny_model.save_model(folder / "scaled", kind="granite", logits_scaling=3.0)
+    for seed, name in enumerate(("plain path", "plain path teacher")):
+        tiny_model.save_model(folder / name, tied=False, seed=seed, kind="olmo")
     return folder
 
 
@@ -73,6 +76,15 @@ def expected(folder: Path, children: list[subprocess.Popen]) -> dict[str, dict]:
     values["trust region/mixture"] = oracle(tied, Mixed(tied, tied_teacher, 0.5), MIXTURE)
     values["untied/mixture"] = oracle(untied, untied, MIXTURE)
     values["frozen untied/mixture"] = oracle(untied, untied_teacher, MIXTURE)
+    scaled = double_model(str(folder / "scaled"))
+    values["scaled/mixture"] = oracle(scaled, scaled, MIXTURE)
+    plain, plain_teacher = (
+        double_model(str(folder / name)) for name in ("plain path", "plain path teacher")
+    )
+    values["plain path/mixture"] = oracle(plain, plain, MIXTURE)
+    values["frozen plain path/mixture"] = oracle(plain, plain_teacher, MIXTURE)
+    mixed = Mixed(plain, plain_teacher, 0.5)
+    values["trust region plain path/mixture"] = oracle(plain, mixed, MIXTURE)
     return values
 
 
@@ -140,7 +152,8 @@ def largest_gradient(seen: dict) -> float:
 TRAINING = [f"tied/{name}" for name in SCENARIOS if name not in ("same_prompt", "idle")]
 FROZEN_AND_UNTIED = [
     "frozen tied/mixture", "frozen tied/lopsided", "untied/mixture", "frozen untied/mixture",
-    "trust region/mixture",
+    "trust region/mixture", "scaled/mixture", "plain path/mixture", "frozen plain path/mixture",
+    "trust region plain path/mixture",
 ]  # fmt: skip
 
 

@@ -114,6 +114,13 @@ def run_scenarios(models: dict[str, str], rank: int, world_size: int) -> dict[st
     untied.worker.teacher = TeacherSettings("frozen")
     untied.worker.reference = tiny.make_worker(models["untied teacher"], forward_only=True)
     results["frozen untied/mixture"] = untied.step(MIXTURE)
+    results["scaled/mixture"] = Trainee(models["scaled"], *where).step(MIXTURE)
+    plain = Trainee(models["plain path"], *where)
+    results["plain path/mixture"] = plain.step(MIXTURE)
+    teacher = tiny.make_worker(models["plain path teacher"], forward_only=True)
+    plain.worker.teacher, plain.worker.reference = TeacherSettings("frozen"), teacher
+    results["frozen plain path/mixture"] = plain.step(MIXTURE)
+    results["trust region plain path/mixture"] = _with_trust_region(plain)
 
     variants: dict[str, dict[str, Any]] = {
         "packed": {"remove_padding": True},
@@ -342,8 +349,7 @@ def error_of(call: Callable[[], Any]) -> str:
 def main() -> None:
     folder, rank, world_size, port = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
     tiny.rank_environment(rank, world_size, port)
-    names = ("tied", "tied teacher", "untied", "untied teacher")
-    models = {name: str(Path(folder) / name) for name in names}
+    models = {place.name: str(place) for place in Path(folder).iterdir() if place.is_dir()}
     where = (rank, world_size)
     results = {
         "scenarios": run_scenarios(models, *where),
