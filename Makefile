@@ -35,7 +35,7 @@ vllm:
 	$(BOOTSTRAP) cpu,cpu-vllm,lean,report
 
 bench: setup-demo fetch
-	@for bench in scripts/bench/*.py; do $(VENV_PYTHON) $$bench $(ARGS) || exit 1; done
+	@for bench in scripts/bench/[a-z]*.py; do $(VENV_PYTHON) $$bench $(ARGS) || exit 1; done
 
 setup-demo:
 	$(BOOTSTRAP) cpu,lean,report

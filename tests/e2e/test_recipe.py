@@ -15,27 +15,32 @@ from . import runs
 
 pytestmark = [pytest.mark.e2e, pytest.mark.lean]
 LIMIT = 900.0
+STEPS, KILLED_AFTER = 3, 2
 # The online arm's teacher moves, so that it has to be restored; the offline arm's is frozen.
-KILLED = ("+arm_definitions.online.teacher=ema", "teacher_settings.ema_decay=0.5")
+KILLED = (
+    f"steps={STEPS}",
+    "+arm_definitions.online.teacher=ema",
+    "teacher_settings.ema_decay=0.5",
+)
 
 
 @pytest.fixture(scope="module")
 def killed_and_resumed(tmp_path_factory) -> Path:
-    """A run of the demonstration model, killed with SIGKILL after three of four checkpoints."""
+    """A run of the demonstration model, killed with SIGKILL before its last checkpoint."""
     folder = tmp_path_factory.mktemp("killed")
     run = folder / "outputs" / "opsd_skeleton" / "test"
     process = runs.start(folder, *KILLED)
     marker = run / "checkpoints" / "online-seed0" / "latest_checkpointed_iteration.txt"
 
-    def three_steps_saved() -> bool:
+    def saved() -> bool:
         if process.poll() is not None:
             runs.finish(process, folder, 0)
-        return marker.exists() and marker.read_text().strip() == "3"
+        return marker.exists() and marker.read_text().strip() == str(KILLED_AFTER)
 
-    runs.wait_until(three_steps_saved, LIMIT, "three checkpoints of the first arm")
+    runs.wait_until(saved, LIMIT, "checkpoints of the first arm")
     runs.kill(process)
-    assert marker.read_text().strip() == "3"
-    shutil.copy(moving_teacher(run, 3), run / "teacher_at_3.pt")
+    assert marker.read_text().strip() == str(KILLED_AFTER)
+    shutil.copy(moving_teacher(run, KILLED_AFTER), run / "teacher_before.pt")
     return runs.finish(runs.start(folder, *KILLED), folder, LIMIT)
 
 
@@ -46,14 +51,14 @@ def moving_teacher(run: Path, step: int) -> Path:
 
 def test_resumed_run_ends_with_the_same_step_count(killed_and_resumed):
     for arm in ("online", "offline"):
-        assert runs.steps_of(killed_and_resumed, arm) == [1, 2, 3, 4]
+        assert runs.steps_of(killed_and_resumed, arm) == [1, 2, 3]
     resumed = [e for e in runs.lines(killed_and_resumed, "events") if e["kind"] == "resume"]
     assert any("resumed online-seed0 after step" in e["message"] for e in resumed)
 
 
 def test_steps_before_the_kill_were_not_repeated(killed_and_resumed):
     sampled = [t for t in runs.lines(killed_and_resumed, "trajectories") if t["arm"] == "online"]
-    for step in range(1, 4):
+    for step in range(1, KILLED_AFTER + 1):
         assert len([t for t in sampled if t["step"] == step]) == 4
 
 
@@ -63,7 +68,7 @@ def test_every_trajectory_has_its_verdict(killed_and_resumed):
         for t in runs.lines(killed_and_resumed, "trajectories")
         if t["arm"] in ("online", "offline")
     ]
-    assert len(sampled) >= 2 * 4 * 4
+    assert len(sampled) >= 2 * STEPS * 4
     assert all(t["verdict"]["reason"] for t in sampled)
     assert not [t for t in sampled if t["verdict"]["reason"] == "verifier_error"]
 
@@ -113,8 +118,8 @@ def test_a_moving_teacher_went_on_from_its_checkpoint(killed_and_resumed):
     def near(left: torch.Tensor, right: torch.Tensor) -> bool:
         return torch.allclose(left, right, rtol=1e-6, atol=1e-7)
 
-    file = moving_teacher(killed_and_resumed, 4)
-    before = torch.load(killed_and_resumed / "teacher_at_3.pt", weights_only=True)
+    file = moving_teacher(killed_and_resumed, STEPS)
+    before = torch.load(killed_and_resumed / "teacher_before.pt", weights_only=True)
     after, student = torch.load(file, weights_only=True), model(file.parent)
     first = model(killed_and_resumed / "checkpoints" / "warmup1" / "global_step_2" / "actor")
     began_anew = 0
@@ -128,7 +133,7 @@ def test_a_moving_teacher_went_on_from_its_checkpoint(killed_and_resumed):
 def test_the_student_moves(killed_and_resumed):
     rows = [x for x in runs.lines(killed_and_resumed, "metrics") if x["arm"] == "online"]
     divergence = [x["metrics"]["distill/kl"] for x in rows if x["phase"] == "train"]
-    assert len(divergence) >= 4
+    assert len(divergence) >= STEPS
     assert all(d > 0 for d in divergence)
     assert all(x["metrics"]["grad_norm"] > 0 for x in rows if x["phase"] == "train")
 
@@ -141,7 +146,9 @@ def test_every_stage_starts_where_the_one_before_it_ended(killed_and_resumed):
 
 def test_a_checkpoint_becomes_a_folder_that_transformers_reads(killed_and_resumed, tmp_path):
     """With verl's merger, and in a program that knows nothing of this package."""
-    checkpoint = killed_and_resumed / "checkpoints" / "online-seed0" / "global_step_4" / "actor"
+    checkpoint = (
+        killed_and_resumed / "checkpoints" / "online-seed0" / f"global_step_{STEPS}" / "actor"
+    )
     merge = ["-m", "verl.model_merger", "merge", "--backend", "fsdp"]
     merge += ["--local_dir", str(checkpoint), "--target_dir", str(tmp_path)]
     load = (
