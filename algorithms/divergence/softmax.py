@@ -5,11 +5,12 @@ Shape suffixes: _n positions of a chunk or of a block of it, _V vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from algorithms.divergence import kernels
 from algorithms.divergence.kinds import DIVERGENCES
 from algorithms.divergence.logits import PADDED_LOGIT, LogitMap, accumulator
 from algorithms.divergence.sampled import SampledTokens
@@ -76,6 +77,20 @@ def softmax_pass(
         rows_n: positions of the chunk among all that were given.
         at: the chunk among the positions visited.
     """
+    if teacher_logits_nV is not None and _takes_kernel(logits_nV, teacher_logits_nV, job):
+        return _kernel_pass(logits_nV, teacher_logits_nV, weights_n, at, job, needs_grad)
+    return _plain_pass(logits_nV, teacher_logits_nV, weights_n, rows_n, at, job, needs_grad)
+
+
+def _plain_pass(
+    logits_nV: Tensor,
+    teacher_logits_nV: Tensor | None,
+    weights_n: Tensor,
+    rows_n: Tensor,
+    at: slice,
+    job: SoftmaxJob,
+    needs_grad: bool,
+) -> ChunkResult:
     block = min(_block_tokens(logits_nV), len(logits_nV))
     scratch = _Scratch(logits_nV, block, job)
     parts: list[ChunkResult] = []
@@ -90,6 +105,63 @@ def softmax_pass(
         factor_n=torch.cat([p.factor_n for p in parts]),
         sampled_loss=torch.stack([p.sampled_loss for p in parts]).sum(),
     )
+
+
+def _takes_kernel(logits_nV: Tensor, teacher_logits_nV: Tensor, job: SoftmaxJob) -> bool:
+    """Whether the kernel can do this chunk and was measured, or is asked, to be the one."""
+    asked = kernels.choice()
+    plain_logits = job.logit_map.cap is None and job.padded_V is None and not job.given_logits
+    if asked == "never" or job.sampled is not None or not plain_logits:
+        return False
+    if logits_nV.dtype == torch.float64:
+        return False
+    if asked == "always":
+        return True
+    if not (logits_nV.is_cuda and kernels.available()):
+        return False
+    return _kernel_is_faster(logits_nV, teacher_logits_nV, job)
+
+
+_measured: dict[tuple[str | None, torch.dtype, int], bool] = {}
+
+
+def _kernel_is_faster(logits_nV: Tensor, teacher_logits_nV: Tensor, job: SoftmaxJob) -> bool:
+    """Measured on a copy of the first chunk of its kind."""
+    name = (job.kind, logits_nV.dtype, logits_nV.shape[1])
+    if name not in _measured:
+        copies = logits_nV.clone(), teacher_logits_nV.clone()
+        count = len(logits_nV)
+        weights_n = torch.ones(count, device=logits_nV.device)
+        of_all = replace(job, statistics_ids_N=torch.zeros_like(weights_n, dtype=torch.long))
+        every = slice(0, count)
+        _measured[name] = kernels.faster(
+            lambda: _plain_pass(*copies, weights_n, weights_n, every, of_all, True),
+            lambda: _kernel_pass(*copies, weights_n, every, of_all, True),
+            f"{job.kind}, {count} x {logits_nV.shape[1]} {logits_nV.dtype}",
+        )
+    return _measured[name]
+
+
+def _kernel_pass(
+    logits_nV: Tensor,
+    teacher_logits_nV: Tensor,
+    weights_n: Tensor,
+    at: slice,
+    job: SoftmaxJob,
+    needs_grad: bool,
+) -> ChunkResult:
+    assert job.kind is not None
+    scale = job.logit_map.scale / job.temperature
+    values = kernels.fused_values(
+        logits_nV,
+        teacher_logits_nV,
+        kind=job.kind,
+        scale=scale,
+        jsd_weight=job.jsd_weight,
+        ids_n=None if job.statistics_ids_N is None else job.statistics_ids_N[at],
+        needs_grad=needs_grad,
+    )
+    return ChunkResult(values | {"weights": weights_n}, weights_n * scale, weights_n.new_zeros(()))
 
 
 @dataclass

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -91,12 +92,15 @@ def _verl(chunked: bool, student: Tensor, teacher: Tensor, head: Tensor) -> Tens
 
     with torch.no_grad():
         log_q = torch.log_softmax((teacher @ head.t()).float(), -1).topk(TOP_K, -1)
-        top = (torch.nested.as_nested_tensor([x], layout=torch.jagged) for x in log_q)
+        log_q_top, ids_top = (
+            torch.nested.as_nested_tensor([x], layout=torch.jagged) for x in log_q
+        )
     config = DistillationConfig(
         distillation_loss=DistillationLossConfig(topk=TOP_K, use_chunked_topk=chunked)
     )
     logits = (student @ head.t()).unsqueeze(0)
-    return compute_forward_kl_topk(logits, *top, config, "thd")["distillation_losses"].sum()
+    found: Any = compute_forward_kl_topk(logits, log_q_top, ids_top, config, "thd")
+    return found["distillation_losses"].sum()
 
 
 def verl_top_k(student: Tensor, teacher: Tensor, head: Tensor) -> Tensor:
