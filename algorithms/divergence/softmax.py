@@ -15,9 +15,10 @@ from algorithms.divergence.kinds import DIVERGENCES
 from algorithms.divergence.logits import PADDED_LOGIT, LogitMap, accumulator
 from algorithms.divergence.sampled import SampledTokens
 
-# On a CPU the softmax goes through a chunk in blocks that stay in cache. Measured with
-# scripts/bench/divergence.py.
+# The softmax goes through a chunk in blocks: on a CPU they stay in cache (measured with
+# scripts/bench/divergence.py), elsewhere they bound the scratch, a few float32 copies of a block.
 CPU_BLOCK_BYTES = 2**20
+DEVICE_BLOCK_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)
@@ -276,7 +277,6 @@ def _log_softmax(z: Tensor, temperature: float, out: Tensor) -> Tensor:
 
 
 def _block_tokens(logits_nV: Tensor) -> int:
-    if logits_nV.device.type != "cpu":
-        return len(logits_nV)
+    size = CPU_BLOCK_BYTES if logits_nV.device.type == "cpu" else DEVICE_BLOCK_BYTES
     itemsize = accumulator(logits_nV.dtype).itemsize
-    return max(1, CPU_BLOCK_BYTES // (logits_nV.shape[1] * itemsize))
+    return max(1, size // (logits_nV.shape[1] * itemsize))
