@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,15 +67,18 @@ def accumulator(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def matmul_dtype(*tensors: Tensor) -> torch.dtype:
-    """The common dtype of the products; autocast's where it is on.
+def product_dtype(tensors: Sequence[Tensor], *, logits: bool) -> torch.dtype:
+    """The common dtype of the products; autocast's where it is on. Of given ``logits`` there are no
+    products: these are taken in float32 at least.
 
     Raises:
-        TypeError: they would run in float16.
+        TypeError: products would run in float16.
     """
     common = tensors[0].dtype
     for tensor in tensors[1:]:
         common = torch.promote_types(common, tensor.dtype)
+    if logits:
+        return torch.promote_types(common, torch.float32)
     device = tensors[0].device.type
     if common != torch.float64 and torch.is_autocast_enabled(device):
         common = torch.get_autocast_dtype(device)

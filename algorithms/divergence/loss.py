@@ -12,8 +12,8 @@ from algorithms.divergence.logits import (
     PLAIN,
     LogitMap,
     accumulator,
-    matmul_dtype,
     padded_rows,
+    product_dtype,
     usable_head,
 )
 from algorithms.divergence.passes import DivergenceOutput, Pass, run, tokens_per_chunk
@@ -158,7 +158,9 @@ class _Inputs:
         self.vocab = student_TH.shape[1] if head_VH is None else head_VH.shape[0]
         check_lengths({"vocab_mask_V": vocab_mask_V}, self.vocab, "V")
         given = (student_TH, teacher_TH, head_VH, teacher_head_VH)
-        self.dtype = matmul_dtype(*(tensor for tensor in given if tensor is not None))
+        self.dtype = product_dtype(
+            [tensor for tensor in given if tensor is not None], logits=head_VH is None
+        )
         with torch.no_grad():
             self.padded_V = padded_rows((head_VH, teacher_head_VH), vocab_mask_V)
 
@@ -185,9 +187,8 @@ def _pass(
         jsd_weight=jsd_weight,
         logit_map=logit_map,
         padded_V=inputs.padded_V,
-        statistics_ids_N=None if token_ids_T is None else token_ids_T.index_select(0, rows_N),
+        statistics=token_ids_T is not None,
         sampled=sampled,
-        sampled_ids_N=None if sampled is None else sampled.ids_T.index_select(0, rows_N),
         given_logits=inputs.given_logits,
     )
     teacher, own = inputs.teacher_TH, inputs.teacher_head_VH
@@ -198,6 +199,8 @@ def _pass(
         matmul_dtype=dtype,
         rows_N=rows_N,
         weights_N=weights_N,
+        ids_N=None if token_ids_T is None else token_ids_T.index_select(0, rows_N),
+        sampled_ids_N=None if sampled is None else sampled.ids_T.index_select(0, rows_N),
         teacher_hidden_TH=None if teacher is None else teacher.detach(),
         teacher_head_VH=None if own is None else usable_head(own, inputs.padded_V, dtype),
     )

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from algorithms.divergence.logits import accumulator, usable_head
-from algorithms.divergence.softmax import SoftmaxJob, softmax_pass
+from algorithms.divergence.softmax import Chunk, SoftmaxJob, softmax_pass
 
 # Size of one [chunk, V] logit buffer (there are two). Large chunks keep the matrix products
 # efficient. Measured with scripts/bench/divergence.py.
@@ -70,7 +70,8 @@ _VALUES = {
 class Pass:
     """Everything about a pass but the two tensors that carry a gradient.
 
-    ``rows_N``: the positions visited. ``teacher_head_VH`` None: the student's.
+    ``rows_N``: the positions visited; ``ids_N`` and ``sampled_ids_N``: tokens there, as in `Chunk`.
+    ``teacher_head_VH`` None: the student's.
     """
 
     softmax: SoftmaxJob
@@ -78,6 +79,8 @@ class Pass:
     matmul_dtype: torch.dtype
     rows_N: Tensor
     weights_N: Tensor
+    ids_N: Tensor | None
+    sampled_ids_N: Tensor | None
     teacher_hidden_TH: Tensor | None
     teacher_head_VH: Tensor | None
 
@@ -147,16 +150,17 @@ def _run(
             rows = job.rows_N[at]
             student_nH = student_hidden_TH.index_select(0, rows).to(dtype)
             grad_nV = logits_nV = heads.student(student_nH)
-            found = softmax_pass(
-                logits_nV, heads.teacher(rows), job.weights_N[at], rows, at, job.softmax,
-                needs_hidden or needs_head,
-            )  # fmt: skip
+            ids, sampled_ids = (
+                None if of_all is None else of_all[at] for of_all in (job.ids_N, job.sampled_ids_N)
+            )
+            chunk = Chunk(logits_nV, heads.teacher(rows), job.weights_N[at], rows, ids, sampled_ids)
+            found = softmax_pass(chunk, job.softmax, needs_hidden or needs_head)
             loss += found.sampled_loss
             if "weights" in found.values:
                 loss += torch.dot(found.values["weights"], found.values["divergence"])
             for name, value in found.values.items():
                 values_KT[name].index_copy_(0, rows, value)
-            factor_n1 = found.factor_n.unsqueeze(1)
+            factor_n1 = found.factor.unsqueeze(1)
             if grad_hidden_TH is not None:
                 grad_nH = heads.back(grad_nV) * factor_n1
                 grad_hidden_TH.index_copy_(0, rows, grad_nH.to(grad_hidden_TH.dtype))

@@ -5,12 +5,12 @@ Shape suffixes: _n positions of a chunk or of a block of it, _V vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from algorithms.divergence import kernels
+from algorithms.divergence import kernel_choice
 from algorithms.divergence.kinds import DIVERGENCES
 from algorithms.divergence.logits import PADDED_LOGIT, LogitMap, accumulator
 from algorithms.divergence.sampled import SampledTokens
@@ -26,8 +26,8 @@ class SoftmaxJob:
     """What is computed of logits. ``kind`` None: there is no teacher, only sampled tokens.
 
     ``given_logits``: they are a model's own, and no products with a head.
-    ``statistics_ids_N``: ids whose log-probability, entropy and KLs are reported at the
-    divergence's temperature.
+    ``statistics``: whether log-probabilities, entropies and KLs are wanted at the divergence's
+    temperature.
     """
 
     kind: str | None
@@ -35,193 +35,171 @@ class SoftmaxJob:
     jsd_weight: float
     logit_map: LogitMap
     padded_V: Tensor | None
-    statistics_ids_N: Tensor | None
+    statistics: bool
     sampled: SampledTokens | None
-    sampled_ids_N: Tensor | None
     given_logits: bool = False
 
     @property
     def value_names(self) -> tuple[str, ...]:
         names: tuple[str, ...] = () if self.kind is None else ("divergence", "weights")
-        if self.statistics_ids_N is not None:
+        if self.statistics:
             names += ("log_prob", "entropy", "kl_student", "kl_teacher")
         if self.sampled is not None:
             names += ("sampled_log_prob", "sampled_entropy")
         return names
 
+    @property
+    def products_are_logits(self) -> bool:
+        """Whether nothing happens between the product with the head and the softmax."""
+        return self.logit_map == LogitMap() and self.padded_V is None and not self.given_logits
+
 
 @dataclass
-class ChunkResult:
-    """``values``: [n] each, by name. ``factor_n``: what the gradient rows that were left in the
-    logits still have to be multiplied by."""
+class Chunk:
+    """Positions that are computed at a time.
 
-    values: dict[str, Tensor]
-    factor_n: Tensor
-    sampled_loss: Tensor
-
-
-def softmax_pass(
-    logits_nV: Tensor,
-    teacher_logits_nV: Tensor | None,
-    weights_n: Tensor,
-    rows_n: Tensor,
-    at: slice,
-    job: SoftmaxJob,
-    needs_grad: bool,
-) -> ChunkResult:
-    """The values of one chunk. With ``needs_grad``, ``logits_nV`` becomes d loss / d products.
-
-    Args:
-        logits_nV: products hidden @ head.T of the student; overwritten.
-        teacher_logits_nV: the teacher's, None without a divergence.
-        weights_n: weights of the divergence.
-        rows_n: positions of the chunk among all that were given.
-        at: the chunk among the positions visited.
+    Attributes:
+        logits: [n, V] products hidden @ head.T of the student; overwritten.
+        teacher_logits: the teacher's, None without a divergence.
+        weights: [n] weights of the divergence.
+        rows: [n] positions among all that were given.
+        ids: [n] tokens whose statistics are wanted; sampled_ids: [n] the sampled tokens.
     """
-    if teacher_logits_nV is not None and _takes_kernel(logits_nV, teacher_logits_nV, job):
-        return _kernel_pass(logits_nV, teacher_logits_nV, weights_n, at, job, needs_grad)
-    return _plain_pass(logits_nV, teacher_logits_nV, weights_n, rows_n, at, job, needs_grad)
 
-
-def _plain_pass(
-    logits_nV: Tensor,
-    teacher_logits_nV: Tensor | None,
-    weights_n: Tensor,
-    rows_n: Tensor,
-    at: slice,
-    job: SoftmaxJob,
-    needs_grad: bool,
-) -> ChunkResult:
-    block = min(_block_tokens(logits_nV), len(logits_nV))
-    scratch = _Scratch(logits_nV, block, job)
-    parts: list[ChunkResult] = []
-    for start in range(0, len(logits_nV), block):
-        inner = slice(start, start + block)
-        visited = slice(at.start + start, at.start + min(start + block, len(logits_nV)))
-        teacher = None if teacher_logits_nV is None else teacher_logits_nV[inner]
-        piece = _Block(logits_nV[inner], teacher, weights_n[inner], rows_n[inner], visited)
-        parts.append(_block_pass(piece, job, scratch, needs_grad))
-    return ChunkResult(
-        values={k: torch.cat([p.values[k] for p in parts]) for k in job.value_names},
-        factor_n=torch.cat([p.factor_n for p in parts]),
-        sampled_loss=torch.stack([p.sampled_loss for p in parts]).sum(),
-    )
-
-
-def _takes_kernel(logits_nV: Tensor, teacher_logits_nV: Tensor, job: SoftmaxJob) -> bool:
-    """Whether the kernel can do this chunk and was measured, or is asked, to be the one."""
-    asked = kernels.choice()
-    plain_logits = job.logit_map.cap is None and job.padded_V is None and not job.given_logits
-    if asked == "never" or job.sampled is not None or not plain_logits:
-        return False
-    if logits_nV.dtype == torch.float64:
-        return False
-    if asked == "always":
-        return True
-    if not (logits_nV.is_cuda and kernels.available()):
-        return False
-    return _kernel_is_faster(logits_nV, teacher_logits_nV, job)
-
-
-_measured: dict[tuple[str | None, torch.dtype, int], bool] = {}
-
-
-def _kernel_is_faster(logits_nV: Tensor, teacher_logits_nV: Tensor, job: SoftmaxJob) -> bool:
-    """Measured on a copy of the first chunk of its kind."""
-    name = (job.kind, logits_nV.dtype, logits_nV.shape[1])
-    if name not in _measured:
-        copies = logits_nV.clone(), teacher_logits_nV.clone()
-        count = len(logits_nV)
-        weights_n = torch.ones(count, device=logits_nV.device)
-        of_all = replace(job, statistics_ids_N=torch.zeros_like(weights_n, dtype=torch.long))
-        every = slice(0, count)
-        _measured[name] = kernels.faster(
-            lambda: _plain_pass(*copies, weights_n, weights_n, every, of_all, True),
-            lambda: _kernel_pass(*copies, weights_n, every, of_all, True),
-            f"{job.kind}, {count} x {logits_nV.shape[1]} {logits_nV.dtype}",
-        )
-    return _measured[name]
-
-
-def _kernel_pass(
-    logits_nV: Tensor,
-    teacher_logits_nV: Tensor,
-    weights_n: Tensor,
-    at: slice,
-    job: SoftmaxJob,
-    needs_grad: bool,
-) -> ChunkResult:
-    assert job.kind is not None
-    scale = job.logit_map.scale / job.temperature
-    values = kernels.fused_values(
-        logits_nV,
-        teacher_logits_nV,
-        kind=job.kind,
-        scale=scale,
-        jsd_weight=job.jsd_weight,
-        ids_n=None if job.statistics_ids_N is None else job.statistics_ids_N[at],
-        needs_grad=needs_grad,
-    )
-    return ChunkResult(values | {"weights": weights_n}, weights_n * scale, weights_n.new_zeros(()))
-
-
-@dataclass
-class _Block:
     logits: Tensor
     teacher_logits: Tensor | None
     weights: Tensor
     rows: Tensor
-    visited: slice
+    ids: Tensor | None = None
+    sampled_ids: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    def block(self, inner: slice) -> Chunk:
+        parts = (getattr(self, name) for name in self.__dataclass_fields__)
+        return Chunk(*(None if part is None else part[inner] for part in parts))  # type: ignore
+
+
+@dataclass
+class ChunkResult:
+    """``values``: [n] each, by name. ``factor``: what the gradient rows that were left in the
+    logits still have to be multiplied by, [n]."""
+
+    values: dict[str, Tensor]
+    factor: Tensor
+    sampled_loss: Tensor
+
+
+def softmax_pass(chunk: Chunk, job: SoftmaxJob, needs_grad: bool) -> ChunkResult:
+    """The values of one chunk. With ``needs_grad`` its logits become d loss / d products."""
+    if kernel_choice.takes_kernel(chunk, job, needs_grad, _plain_pass):
+        return kernel_choice.kernel_pass(chunk, job, needs_grad)
+    return _plain_pass(chunk, job, needs_grad)
+
+
+def _plain_pass(chunk: Chunk, job: SoftmaxJob, needs_grad: bool) -> ChunkResult:
+    size = min(_block_tokens(chunk.logits), len(chunk))
+    blocks = [slice(start, start + size) for start in range(0, len(chunk), size)]
+    scratch = _Scratch(chunk.logits, size)
+    sampled = _Sampled()
+    if job.sampled is not None:
+        sampled = _look_at_sampled(chunk, job, job.sampled, blocks, scratch)
+        chunk.weights = sampled.weights
+    values: dict[str, list[Tensor]] = {}
+    factors = []
+    for inner in blocks:
+        found, factor = _block_pass(
+            chunk.block(inner), sampled.block(inner), job, scratch, needs_grad
+        )
+        factors.append(factor)
+        for name, value in found.items():
+            values.setdefault(name, []).append(value)
+    whole = {name: torch.cat(parts) for name, parts in values.items()} | sampled.values
+    if job.kind is not None:
+        whole["weights"] = chunk.weights
+    loss = chunk.weights.new_zeros(()) if sampled.loss is None else sampled.loss
+    return ChunkResult(whole, torch.cat(factors), loss)
 
 
 class _Scratch:
     """Buffers of one block, reused while they are in cache."""
 
-    def __init__(self, like: Tensor, block: int, job: SoftmaxJob) -> None:
-        self.shape, self.options = (block, like.shape[1]), {
-            "dtype": accumulator(like.dtype),
-            "device": like.device,
-        }  # fmt: skip
+    def __init__(self, like: Tensor, size: int) -> None:
+        self.like, self.shape = like, (size, like.shape[1])
         self.buffers: dict[str, Tensor] = {}
 
     def take(self, name: str, rows: int) -> Tensor:
         if name not in self.buffers:
-            self.buffers[name] = torch.empty(self.shape, **self.options)
+            self.buffers[name] = self.like.new_empty(self.shape, dtype=accumulator(self.like.dtype))
         return self.buffers[name][:rows]
 
 
-def _block_pass(piece: _Block, job: SoftmaxJob, scratch: _Scratch, needs_grad: bool) -> ChunkResult:
-    count = len(piece.logits)
-    z = _logits(piece.logits, job, scratch, "z")
+@dataclass
+class _Sampled:
+    """Of a chunk's sampled tokens, [n] each: the softmax's log-normaliser, the derivative of their
+    loss in their log-probability, and the divergence's weights, corrected."""
+
+    log_normaliser: Tensor | None = None
+    slope: Tensor | None = None
+    weights: Tensor = field(default_factory=lambda: torch.empty(0))
+    loss: Tensor | None = None
+    values: dict[str, Tensor] = field(default_factory=dict)
+
+    def block(self, inner: slice) -> _Sampled:
+        parts = (self.log_normaliser, self.slope)
+        return _Sampled(*(None if part is None else part[inner] for part in parts))
+
+
+def _look_at_sampled(
+    chunk: Chunk, job: SoftmaxJob, asked: SampledTokens, blocks: list[slice], scratch: _Scratch
+) -> _Sampled:
+    """A first look at the logits, for what the gradient depends on. The loss and the correction are
+    asked once a chunk, since each call of them costs as much as several rows."""
+    log_probs, normalisers = [], []
+    for inner in blocks:
+        block = chunk.block(inner)
+        assert block.sampled_ids is not None
+        ids = block.sampled_ids.unsqueeze(1)
+        z = _logits(block.logits, job, scratch, "z")
+        log_p = _log_softmax(z, asked.temperature, scratch.take("sampled", len(block)))
+        log_probs.append(log_p.gather(1, ids).squeeze(1))
+        normalisers.append(z.gather(1, ids).squeeze(1) / asked.temperature - log_probs[-1])
+    found = _Sampled(torch.cat(normalisers), weights=chunk.weights)
+    log_prob = torch.cat(log_probs)
+    found.values["sampled_log_prob"] = log_prob
+    if asked.reweight is not None:
+        found.weights = chunk.weights * asked.reweight(log_prob, chunk.rows).to(chunk.weights)
+    if asked.loss is not None:
+        found.loss, found.slope = asked.loss_and_slope(log_prob, chunk.rows)
+    return found
+
+
+def _block_pass(
+    block: Chunk, sampled: _Sampled, job: SoftmaxJob, scratch: _Scratch, needs_grad: bool
+) -> tuple[dict[str, Tensor], Tensor]:
+    """A block's values, and the factor of its gradient's rows."""
+    z = _logits(block.logits, job, scratch, "z")
     values: dict[str, Tensor] = {}
-    weights, sampled_loss = piece.weights, piece.weights.new_zeros(())
-    sampled_grad = sampled_factor = grad = None
+    grad = sampled_grad = sampled_factor = None
     if job.sampled is not None:
-        assert job.sampled_ids_N is not None
-        ids = job.sampled_ids_N[piece.visited].unsqueeze(1)
-        log_p = _log_softmax(z, job.sampled.temperature, scratch.take("sampled", count))
-        log_prob = log_p.gather(1, ids).squeeze(1)
-        values["sampled_log_prob"] = log_prob
-        if job.sampled.reweight is not None:
-            weights = weights * job.sampled.reweight(log_prob, piece.rows).to(weights.dtype)
-        p = torch.exp(log_p, out=scratch.take("p", count))
-        values["sampled_entropy"] = -log_p.mul_(p).sum(-1)
-        if job.sampled.loss is not None:
-            sampled_loss, slope = job.sampled.loss_and_slope(log_prob, piece.rows)
+        p, values["sampled_entropy"] = _sampled_softmax(z, sampled, job.sampled, scratch)
+        if sampled.slope is not None:
+            assert block.sampled_ids is not None
             # d log p(id) / d(z / tau) = onehot - p
-            sampled_grad = p.neg_().scatter_add_(1, ids, torch.ones_like(p[:, :1]))
-            sampled_factor = slope / job.sampled.temperature
+            ones = torch.ones_like(p[:, :1])
+            sampled_grad = p.neg_().scatter_add_(1, block.sampled_ids.unsqueeze(1), ones)
+            sampled_factor = sampled.slope / job.sampled.temperature
     if job.kind is not None:
-        assert piece.teacher_logits is not None
-        log_p = _log_softmax(z, job.temperature, scratch.take("log_p", count))
-        teacher_z = _logits(piece.teacher_logits, job, scratch, "teacher_z")
-        log_q = _log_softmax(teacher_z, job.temperature, scratch.take("log_q", count))
-        if job.statistics_ids_N is not None:
-            values |= _statistics(log_p, log_q, job.statistics_ids_N[piece.visited])
-        kernel = DIVERGENCES[job.kind]
-        values["weights"] = weights
-        values["divergence"], grad = kernel(log_p, log_q, job.jsd_weight, needs_grad)
-    factor = weights / job.temperature
+        assert block.teacher_logits is not None
+        log_p = _log_softmax(z, job.temperature, scratch.take("log_p", len(block)))
+        teacher_z = _logits(block.teacher_logits, job, scratch, "teacher_z")
+        log_q = _log_softmax(teacher_z, job.temperature, scratch.take("log_q", len(block)))
+        if block.ids is not None:
+            values |= _statistics(log_p, log_q, block.ids)
+        divergence = DIVERGENCES[job.kind]
+        values["divergence"], grad = divergence(log_p, log_q, job.jsd_weight, needs_grad)
+    factor = block.weights / job.temperature
     if needs_grad:
         total, factor = _combined(grad, factor, sampled_grad, sampled_factor)
         slope = job.logit_map.slope_(z)
@@ -229,8 +207,21 @@ def _block_pass(piece: _Block, job: SoftmaxJob, scratch: _Scratch, needs_grad: b
             total.mul_(slope)
             if job.padded_V is not None:  # 0 * inf
                 total.masked_fill_(job.padded_V, 0.0)
-        piece.logits.copy_(total)
-    return ChunkResult(values, factor * job.logit_map.scale, sampled_loss)
+        block.logits.copy_(total)
+    return values, factor * job.logit_map.scale
+
+
+def _sampled_softmax(
+    z: Tensor, sampled: _Sampled, asked: SampledTokens, scratch: _Scratch
+) -> tuple[Tensor, Tensor]:
+    """The distribution at the sampled tokens' temperature, and its entropy."""
+    assert sampled.log_normaliser is not None
+    normaliser = sampled.log_normaliser
+    p = torch.div(z, asked.temperature, out=scratch.take("p", len(z)))
+    p.sub_(normaliser.unsqueeze(1))
+    terms = torch.exp(p, out=scratch.take("sampled", len(z)))
+    entropy = -p.mul_(terms).sum(-1)
+    return terms, entropy
 
 
 def _combined(
@@ -262,10 +253,11 @@ def _statistics(log_p: Tensor, log_q: Tensor, ids_n: Tensor) -> dict[str, Tensor
 
 
 def _logits(products: Tensor, job: SoftmaxJob, scratch: _Scratch, name: str) -> Tensor:
-    """The model's logits in the accumulator's dtype, in place of the products if that is theirs."""
-    if products.dtype != accumulator(products.dtype):
-        products = scratch.take(name, len(products)).copy_(products)
-    z = job.logit_map.apply_(products)
+    """The model's logits in the accumulator's dtype; the products stay as they are."""
+    dtype = accumulator(products.dtype)
+    if products.dtype == dtype and job.products_are_logits:
+        return products
+    z = job.logit_map.apply_(scratch.take(name, len(products)).copy_(products))
     if job.given_logits:  # some models put -inf where nothing may be drawn
         z = z.clamp_(min=PADDED_LOGIT)
     return z if job.padded_V is None else z.masked_fill_(job.padded_V, PADDED_LOGIT)

@@ -95,8 +95,8 @@ class Collection:
 
     @property
     def grades_in_vain(self) -> bool:
-        """Whether partial credit would do, and no attempt has any."""
-        graded = self.keep is not None and self.keep.threshold < 1.0
+        """Whether partial credit would do, and no attempt gathered here has any."""
+        graded = self.keep is not None and self.keep.threshold < 1.0 and bool(self.rows)
         return graded and not any(0.0 < row["stored"]["score"] < 1.0 for row in self.rows)
 
     def finish(self) -> Counter[str]:

@@ -50,7 +50,8 @@ class Head:
 
 def head_path(module: nn.Module) -> HeadPath:
     """The path that ``module`` (a Hugging Face causal LM) takes."""
-    config: Any = module.config.get_text_config()  # type: ignore[union-attr,operator]
+    # Not the text part's: what wraps a language model may treat its logits otherwise.
+    config: Any = module.config
     kind = str(config.model_type)
     head = module.get_output_embeddings()  # type: ignore[operator]
     if not isinstance(head, nn.Linear):
@@ -70,7 +71,8 @@ def announce(module: nn.Module, path: HeadPath) -> None:
     else:
         logger.warning(
             "%s: loss terms from the model's own logits, which takes memory for [tokens, "
-            "vocabulary]; the fused pass is not taken because %s",
+            "vocabulary], for the teacher over a whole mini-batch; the fused pass is not taken "
+            "because %s",
             name,
             path.reason,
         )

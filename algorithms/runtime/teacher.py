@@ -124,6 +124,8 @@ def mixed_teacher(
     Both pairs are hidden states [D, H] and a head [V, H]; the result is [D, 2H] and [V, 2H]. A cap
     of the logits comes after that. Without a head the states are logits, and so is their mixture.
     """
+    if mix in (0.0, 1.0):
+        return live if mix else frozen
     if frozen[1] is None or live[1] is None:
         return frozen[0] * (1.0 - mix) + live[0].to(frozen[0]) * mix, None
     hidden = torch.cat([frozen[0] * (1.0 - mix), live[0].to(frozen[0]) * mix], dim=1)

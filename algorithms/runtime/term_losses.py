@@ -48,10 +48,11 @@ class _MicroBatch:
 
     def output(self) -> dict[str, Any]:
         states_TH, weight_VH = self.states_TH, self.head.weight_VH
-        # Every rank's backward must reach every parameter, whatever rows it was dealt.
-        loss = states_TH.float().sum() * 0.0
+        # Every rank's backward must reach every parameter, whatever rows it was dealt. The sum of
+        # no row at all is 0 even where there is a NaN, and its gradient is a whole one.
+        loss = states_TH[:0].float().sum()
         if weight_VH is not None:
-            loss = loss + weight_VH.float()[:1].sum() * 0.0
+            loss = loss + weight_VH[:0].float().sum()
         left_T = self.trained_T
         for view, rows_N, reference in self._distilled():
             output, found = self._distill(view, rows_N, reference)

@@ -73,18 +73,22 @@ def seconds(inputs: Inputs, contestant: Contestant, clock: str) -> float:
 def peak_bytes(inputs: Inputs, contestant: Contestant) -> int:
     """Beyond the inputs and their gradients."""
     inputs.student.grad = inputs.head.grad = None
-    gradients = inputs.student.nbytes + inputs.head.nbytes
     gc.collect()
     if inputs.head.is_cuda:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         inputs.call(contestant)
-        return max(torch.cuda.max_memory_allocated() - before - gradients, 0)
+        return max(torch.cuda.max_memory_allocated() - before - gradient_bytes(inputs), 0)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts over
     before = _status("VmRSS")
     inputs.call(contestant)
-    return max(_status("VmHWM") - before - gradients, 0)
+    return max(_status("VmHWM") - before - gradient_bytes(inputs), 0)
+
+
+def gradient_bytes(inputs: Inputs) -> int:
+    gradients = (inputs.student.grad, inputs.head.grad)
+    return sum(gradient.nbytes for gradient in gradients if gradient is not None)
 
 
 def _status(name: str) -> int:

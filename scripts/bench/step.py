@@ -69,7 +69,10 @@ def opsd_step(clock: Clock, name: str, actor: Any, rows: workers.Rows) -> None:
     clock.seconds[name, "update"][-1] -= clock.seconds[name, "teacher"][-1]
 
 
-def resident_mib() -> float:
+def held_mib() -> float:
+    """On the device, or where there is none in main memory."""
+    if torch.cuda.is_available():
+        return torch.cuda.memory_allocated() / 2**20
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
@@ -93,12 +96,12 @@ def main() -> None:
         model = str(ensure_demo_model())
 
     workers.one_rank()
-    memory = [resident_mib()]
+    memory = [held_mib()]
     ours = workers.worker(model, given, ours=True)
-    memory.append(resident_mib())
+    memory.append(held_mib())
     actor = workers.worker(model, given, ours=False)
     reference = workers.worker(model, given, ours=False, forward_only=True)
-    memory.append(resident_mib())
+    memory.append(held_mib())
     torch.set_num_threads(args.threads)
     rows = workers.Rows.make(given, ours.model_config.hf_config.vocab_size)
     clock = Clock()
@@ -119,7 +122,7 @@ def report(clock: Clock, rows: workers.Rows, threads: int, memory: list[float]) 
         for phase in phases:
             print(f"  {phase:22}{clock.median(step, phase):8.2f} s")
     print(
-        f"\nresident after building the workers: OPSD {memory[1] - memory[0]:.0f} MiB, "
+        f"\nmemory of the built workers: OPSD {memory[1] - memory[0]:.0f} MiB, "
         f"GRPO {memory[2] - memory[1]:.0f} MiB"
     )
 

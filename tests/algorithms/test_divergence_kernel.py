@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 
-from algorithms.divergence import divergence_loss, kernels
+from algorithms.divergence import divergence_loss, kernel_choice, kernels
 
 TRITON = importlib.util.find_spec("triton") is not None
 needs_triton = pytest.mark.skipif(not TRITON, reason="Triton is not installed: pip install triton")
@@ -69,14 +69,14 @@ def test_the_kernel_gives_what_float64_gives():
 
 def test_on_a_cpu_nothing_is_asked_of_it(monkeypatch):
     monkeypatch.setattr(kernels, "fused_values", lambda *_, **__: pytest.fail("asked"))
-    monkeypatch.delenv(kernels.SWITCH, raising=False)
+    monkeypatch.delenv(kernel_choice.SWITCH, raising=False)
     divergence_loss(torch.randn(3, 4), torch.randn(3, 4), torch.randn(7, 4))
 
 
 @pytest.mark.parametrize("choice", ["never", "always"])
 def test_the_environment_decides(monkeypatch, choice):
     asked = []
-    monkeypatch.setenv(kernels.SWITCH, choice)
+    monkeypatch.setenv(kernel_choice.SWITCH, choice)
 
     def fused_values(logits, *_, **__):
         asked.append(logits.shape)
@@ -88,6 +88,6 @@ def test_the_environment_decides(monkeypatch, choice):
 
 
 def test_a_misspelt_choice_is_refused(monkeypatch):
-    monkeypatch.setenv(kernels.SWITCH, "sometimes")
+    monkeypatch.setenv(kernel_choice.SWITCH, "sometimes")
     with pytest.raises(ValueError, match="measured, always, never; got 'sometimes'"):
         divergence_loss(torch.randn(3, 4), torch.randn(3, 4), torch.randn(7, 4))

@@ -123,6 +123,55 @@ def test_gradcheck_of_both_terms():
     assert torch.autograd.gradcheck(loss, (student, head))
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+def test_given_logits_are_taken_as_they_are(autocast):
+    """In float32 whatever autocast says; -inf is an entry that is never drawn."""
+    student, teacher, head, weights, ids = make(6, torch.float32)
+    given, of_teacher = (
+        (hidden @ head.t()).detach().requires_grad_() for hidden in (student, teacher)
+    )
+    with torch.no_grad():
+        given[:, 3], of_teacher[:, 3] = -torch.inf, -torch.inf
+    ids = torch.where(ids == 3, 4, ids)
+    sampled = SampledTokens(ids, lambda log_prob, rows: -(weights[rows] * log_prob).sum())
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        out = divergence_loss(given, of_teacher, None, weights_T=weights, sampled=sampled)
+    (found,) = gradients(out.loss, given)
+    keep = [i for i in range(V) if i != 3]
+    of_kept = given.detach()[:, keep].requires_grad_()
+    log_p = of_kept.log_softmax(-1)
+    log_q = of_teacher.detach()[:, keep].log_softmax(-1)
+    log_prob = given.log_softmax(-1).gather(1, ids[:, None]).squeeze(1)
+    expected = ((log_p.exp() * (log_p - log_q)).sum(-1) * weights).sum()
+    (wanted,) = gradients(expected, of_kept)
+    (of_sampled,) = gradients(-(weights * log_prob).sum(), given)
+    torch.testing.assert_close(out.loss, expected.detach() - (weights * log_prob.detach()).sum())
+    torch.testing.assert_close(found[:, keep], wanted + of_sampled[:, keep])
+    assert not found[:, 3].any()
+
+
+def test_both_terms_and_a_correction_at_once():
+    student, teacher, head, weights, ids = make(8)
+    old = torch.linspace(-4, -1, T, dtype=torch.float64)
+
+    def reweight(log_prob: Tensor, rows: Tensor) -> Tensor:
+        return (log_prob - old[rows]).exp().clamp(max=2.0)
+
+    out = divergence_loss(
+        student, teacher, head, weights_T=weights, chunk_tokens=3,
+        sampled=SampledTokens(ids, clipped(weights, old), 0.8, reweight),
+    )  # fmt: skip
+    log_prob = (student @ head.t() / 0.8).log_softmax(-1).gather(1, ids[:, None]).squeeze(1)
+    corrected = weights * reweight(log_prob.detach(), torch.arange(T))
+    expected = brute_force(student, teacher, head, corrected, "reverse_kl", LogitMap())
+    expected = expected + clipped(weights, old)(log_prob, torch.arange(T))
+    torch.testing.assert_close(out.loss, expected)
+    for found, wanted in zip(
+        gradients(out.loss, student, head), gradients(expected, student, head), strict=True
+    ):
+        torch.testing.assert_close(found, wanted)
+
+
 def test_corrected_weights_are_constants():
     student, teacher, head, weights, ids = make(7)
     old = torch.linspace(-4, -1, T, dtype=torch.float64)

@@ -124,6 +124,13 @@ SCENARIOS: dict[str, Scenario] = {
     "teacher alone": Scenario(
         [{**row, "weights": [0.0, 0.0, 0.0]} for row in TWO_VIEWS.rows], settings=_PI_DISTILL
     ),
+    "mixture, importance": Scenario(MIXTURE.rows, 0.7, {"max_importance_ratio": 1.5}),
+    "mixture, k3": Scenario(MIXTURE.rows, 1.1, {"divergence": "k3"}),
+    "mixture, top-k": Scenario(
+        MIXTURE.rows,
+        0.9,
+        {"support": "teacher", "top_k": 5, "max_importance_ratio": 2.0},
+    ),
     "k2": Scenario(_rows([_DISTILL] * 4, seed=1), settings={"divergence": "k2"}),
     "k3": Scenario(_rows([_DISTILL] * 4, seed=1), settings={"divergence": "k3"}),
     "top-k of the student": Scenario(

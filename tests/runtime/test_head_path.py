@@ -87,6 +87,13 @@ def headless(model: Any) -> Any:
     return model
 
 
+def wrapped(model: Any) -> Any:
+    """As of models that see: their text part is known, but what they make of it need not be."""
+    model.config.model_type, text = "made_up", model.config
+    model.config.get_text_config = lambda *_, **__: type(text)()
+    return model
+
+
 def unknown(model: Any) -> Any:
     model.config.model_type = "made_up"
     return model
@@ -94,7 +101,12 @@ def unknown(model: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("change", "why"),
-    [(biased, "bias"), (headless, "no linear output head"), (unknown, "compared it for made_up")],
+    [
+        (biased, "bias"),
+        (headless, "no linear output head"),
+        (unknown, "compared it for made_up"),
+        (wrapped, "compared it for made_up"),
+    ],
 )
 def test_other_models_take_the_plain_path_and_say_so(model, change, why, caplog):
     path = bind(change(model))

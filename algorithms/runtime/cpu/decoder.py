@@ -102,6 +102,7 @@ class Decoder:
         self.cache: RowCache = model.new_cache()
         self.finished = PrefixStore(self.limits.prefix_bytes)
         self.waiting: deque[Request] = deque()
+        self.going_on: deque[Request] = deque()
         self.rows: list[_Row] = []
         self.generated_tokens = 0
         self.prefilled_tokens = 0
@@ -110,11 +111,11 @@ class Decoder:
     @property
     def idle(self) -> bool:
         """True when nothing waits and nothing decodes."""
-        return not self.waiting and not self.rows
+        return not self.waiting and not self.going_on and not self.rows
 
     def submit(self, request: Request) -> None:
-        """Queue a request; one that goes on where a finished row ended before all others, since
-        that row is not kept for long.
+        """Queue a request. One that goes on where a finished row ended comes before those that do
+        not, since that row is not kept for long.
 
         Raises:
             PromptError: the prompt is empty or fills the context.
@@ -130,11 +131,8 @@ class Decoder:
             )
         if request.params.stop and self.decode_text is None:
             raise ValueError("stop strings need a tokenizer, and this decoder has none")
-        known = self.finished.longest(request.prompt)[1]
-        if 2 * known > len(request.prompt):
-            self.waiting.appendleft(request)
-        else:
-            self.waiting.append(request)
+        queue = self.going_on if self.finished.continues(request.prompt) else self.waiting
+        queue.append(request)
 
     @torch.inference_mode()
     def step(self) -> list[Request]:
@@ -152,7 +150,8 @@ class Decoder:
         def hit(request: Request) -> bool:
             return chosen is None or request.request_id in chosen
 
-        aborted = [r for r in self.waiting if hit(r)]
+        aborted = [r for r in (*self.going_on, *self.waiting) if hit(r)]
+        self.going_on = deque(r for r in self.going_on if not hit(r))
         self.waiting = deque(r for r in self.waiting if not hit(r))
         leaving = [i for i, row in enumerate(self.rows) if hit(row.request)]
         aborted += [self.rows[i].request for i in leaving]
@@ -163,30 +162,34 @@ class Decoder:
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Update the model. Rows in flight continue with the new weights on their old cache."""
-        self.model.load_weights(weights)
-        self.finished.clear()
+        self.forget()
         for row in self.rows:
             row.shareable = False
+        self.model.load_weights(weights)
+
+    def forget(self) -> None:
+        """Drop what is kept of finished rows."""
+        self.finished.clear()
 
     def release_cache(self) -> None:
         """Free the cache's memory when no row is live."""
         if not self.rows:
             self.cache.release()
-            self.finished.clear()
+            self.forget()
 
     # -- admission -----------------------------------------------------------------------------
 
     def _admit(self) -> list[Request]:
         admitted: list[Request] = []
         needed = max((self._final_length(row.request) for row in self.rows), default=0)
-        while self.waiting:
+        while queue := self.going_on or self.waiting:
             rows = len(self.rows) + len(admitted) + 1
-            wanted = max(needed, self._final_length(self.waiting[0]))
+            wanted = max(needed, self._final_length(queue[0]))
             fits = rows * wanted * self.cache.bytes_per_position <= self.limits.cache_bytes
             if rows > 1 and (rows > self.limits.rows or not fits):
                 break
             needed = wanted
-            admitted.append(self.waiting.popleft())
+            admitted.append(queue.popleft())
         if not admitted:
             return []
         self.cache.reserve(len(self.rows) + len(admitted), needed)
@@ -243,7 +246,9 @@ class Decoder:
         new = [len(job.tokens) for job in jobs]
         width = max(new)
         ids_BT = torch.tensor([job.tokens + (0,) * (width - len(job.tokens)) for job in jobs])
-        positions_BT = torch.tensor(known)[:, None] + torch.arange(width)
+        known_B1, new_B1 = torch.tensor(known)[:, None], torch.tensor(new)[:, None]
+        # Padding takes the last real position: further ones may be beyond the model's context.
+        positions_BT = known_B1 + torch.minimum(torch.arange(width), new_B1 - 1)
         if any(known):
             self.cache.begin_continuation(rows, known, new)
         else:

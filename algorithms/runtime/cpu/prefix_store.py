@@ -21,8 +21,8 @@ GRAIN = 16
 class PrefixStore:
     """Sequences of tokens with their keys and values, ``[2, layer, head, position, dim]``."""
 
-    def __init__(self, limit_bytes: int) -> None:
-        self.limit_bytes = limit_bytes
+    def __init__(self, limit_bytes: int, grain: int = GRAIN) -> None:
+        self.limit_bytes, self.grain = limit_bytes, grain
         self.clear()
 
     def __len__(self) -> int:
@@ -32,7 +32,8 @@ class PrefixStore:
         """Forget everything: other weights give other keys and values."""
         self.bytes = 0
         self._states: OrderedDict[Tokens, torch.Tensor] = OrderedDict()
-        self._beginnings: dict[Tokens, Tokens] = {}
+        # Of each beginning the sequences that have it; the last one serves.
+        self._owners: dict[Tokens, list[Tokens]] = {}
         self._lengths: Counter[int] = Counter()
 
     def put(self, tokens: Tokens, states: torch.Tensor) -> None:
@@ -44,8 +45,8 @@ class PrefixStore:
         self._states[tokens] = states
         self.bytes += states.nbytes
         self._lengths[len(tokens)] += 1
-        for length in self._cuts(tokens):
-            self._beginnings[tokens[:length]] = tokens
+        for beginning in self._beginnings(tokens):
+            self._owners.setdefault(beginning, []).append(tokens)
         while self.bytes > self.limit_bytes:
             self._drop(next(iter(self._states)))
 
@@ -53,21 +54,30 @@ class PrefixStore:
         """States of the longest known beginning of ``prompt`` that leaves a token to compute, and
         how many positions of them to use; None and 0 without one."""
         known = {length for length in self._lengths if length < len(prompt)}
-        for length in sorted(known | set(range(GRAIN, len(prompt), GRAIN)), reverse=True):
-            owner = self._beginnings.get(prompt[:length])
-            if owner is not None:
-                self._states.move_to_end(owner)
-                return self._states[owner], length
+        grains = range(self.grain, len(prompt), self.grain)
+        for length in sorted(known.union(grains), reverse=True):
+            owners = self._owners.get(prompt[:length])
+            if owners:
+                self._states.move_to_end(owners[-1])
+                return self._states[owners[-1]], length
         return None, 0
 
-    def _cuts(self, tokens: Tokens) -> chain[int]:
-        return chain(range(GRAIN, len(tokens), GRAIN), (len(tokens),))
+    def continues(self, prompt: Tokens) -> bool:
+        """Whether ``prompt`` goes on where a stored sequence ends."""
+        lengths = (length for length in self._lengths if length < len(prompt))
+        return any(prompt[:length] in self._states for length in lengths)
+
+    def _beginnings(self, tokens: Tokens) -> list[Tokens]:
+        lengths = chain(range(self.grain, len(tokens), self.grain), (len(tokens),))
+        return [tokens[:length] for length in lengths]
 
     def _drop(self, tokens: Tokens) -> None:
         self.bytes -= self._states.pop(tokens).nbytes
         self._lengths[len(tokens)] -= 1
         if not self._lengths[len(tokens)]:
             del self._lengths[len(tokens)]
-        for length in self._cuts(tokens):
-            if self._beginnings.get(tokens[:length]) == tokens:
-                del self._beginnings[tokens[:length]]
+        for beginning in self._beginnings(tokens):
+            owners = self._owners[beginning]
+            owners.remove(tokens)
+            if not owners:
+                del self._owners[beginning]

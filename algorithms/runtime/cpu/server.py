@@ -213,6 +213,8 @@ class TransformersServer:
         self._open.clear()
         self._rejecting = reject_request
         aborted = await self._running.abort()
+        if reset_prefix_cache:
+            await self.clear_kv_cache()
         return {"aborted_count": len(aborted), "request_ids": aborted}
 
     async def abort_request(self, request_id: str) -> dict[str, Any]:
@@ -247,7 +249,8 @@ class TransformersServer:
         """Nothing to restore: the cache grows on demand."""
 
     async def clear_kv_cache(self) -> None:
-        """Nothing to clear: no keys outlive the rows they belong to."""
+        """Drop the keys and values that are kept of finished rows."""
+        await self._running.call(lambda decoder: decoder.forget())
 
     async def start_profile(self, **kwargs: Any) -> None:
         """The server has no profiler of its own."""

@@ -187,6 +187,38 @@ def test_who_goes_on_is_not_kept_waiting(new_model):
     assert [r.request_id for r in finished] == ["on", "fresh"]
 
 
+def test_who_only_begins_alike_keeps_its_turn(new_model):
+    decoder = Decoder(new_model(), DecoderLimits(rows=1))
+    begin = tuple(range(1, 33))
+    run(decoder, greedy([begin], max_tokens=3))
+    for name in "abc":
+        decoder.submit(Request(name, (*begin[:30], ord(name) - 50), SamplingParams(max_tokens=3)))
+    finished = []
+    while not decoder.idle:
+        finished += decoder.step()
+    assert [r.request_id for r in finished] == ["a", "b", "c"] and decoder.reused_tokens
+
+
+def test_a_continuation_near_the_end_of_the_context_beside_a_longer_one(reference, new_model):
+    """Padding of the one must not reach positions that the model has not."""
+    most = new_model().config.max_position_embeddings
+    decoder = Decoder(new_model(), DecoderLimits(positions=most))
+    seen = []
+    hidden = decoder.model.hidden
+    decoder.model.hidden = lambda ids, positions, cache: (  # type: ignore[method-assign]
+        seen.append(int(positions.max())) or hidden(ids, positions, cache)
+    )
+    nearly, short = tuple(1 + i % 90 for i in range(most - 6)), tuple(range(20, 40))
+    first = run(decoder, greedy([nearly, short], max_tokens=3))
+    after = [
+        (*r.prompt, *r.tokens, *extra)
+        for r, extra in zip(first, ((7,), range(30, 60)), strict=True)
+    ]
+    for request in run(decoder, greedy(after, max_tokens=2)):
+        assert request.tokens == reference_greedy(reference, request.prompt, 2)
+    assert decoder.reused_tokens > most and max(seen) < most
+
+
 def test_nothing_of_other_weights_is_reused(reference, new_model):
     decoder = Decoder(new_model())
     (first,) = run(decoder, greedy([tuple(range(1, 12))]))

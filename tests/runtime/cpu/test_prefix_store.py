@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 import torch
 
 from algorithms.runtime.cpu.prefix_store import GRAIN, PrefixStore
@@ -55,20 +56,46 @@ def test_what_alone_is_too_large_is_not_kept():
     assert store.longest((1, 2, 3, 4))[1] == 2
 
 
-def test_against_looking_at_every_sequence():
+def test_only_a_whole_sequence_is_continued():
+    store = PrefixStore(1 << 20)
+    put(store, tuple(range(2 * GRAIN + 5)))
+    assert store.continues((*range(2 * GRAIN + 5), 7))
+    assert not store.continues((*range(2 * GRAIN), 99, 99))
+    assert not store.continues(tuple(range(2 * GRAIN + 5)))
+
+
+def test_a_beginning_outlives_one_of_its_owners():
+    first, second = (1, 2, 3, 4, 5, 6), (1, 2, 3, 4, 9, 9, 9)
+    store = PrefixStore(states(first).nbytes + states(second).nbytes, grain=2)
+    put(store, second)
+    put(store, first)
+    put(store, (7, 7))  # drops the older one
+    assert len(store) == 2 and store.longest((1, 2, 3, 4, 0))[1] == 4
+
+
+@pytest.mark.parametrize("limit", [600, 3000, 1 << 20])
+def test_against_looking_at_every_sequence(limit):
     """Random sequences over two tokens, so that many begin alike."""
-    rng = random.Random(0)
-    for limit in (2000, 1 << 20):
-        store, known = PrefixStore(limit), []
-        for _ in range(300):
-            tokens = tuple(rng.randrange(2) for _ in range(rng.randint(1, 60)))
-            put(store, tokens)
-            known = [t for t in [*known, tokens] if t in store._states]
-            prompt = tuple(rng.randrange(2) for _ in range(rng.randint(1, 60)))
-            whole = [len(t) for t in known if len(t) < len(prompt) and prompt[: len(t)] == t]
-            found, length = store.longest(prompt)
-            assert length >= max(whole, default=0)
-            if found is not None:
-                assert tuple(found[0, 0, 0, :length, 0].int().tolist()) == prompt[:length]
-        assert store.bytes == sum(s.nbytes for s in store._states.values()) <= limit
-        assert set(store._beginnings.values()) == set(store._states)
+    rng, grain = random.Random(limit), 3
+    store = PrefixStore(limit, grain)
+    known: set[tuple[int, ...]] = set()
+    for _ in range(400):
+        tokens = tuple(rng.randrange(2) for _ in range(rng.randint(1, 20)))
+        put(store, tokens)
+        known = {t for t in known | {tokens} if t in store._states}
+        prompt = tuple(rng.randrange(2) for _ in range(rng.randint(1, 20)))
+        found, length = store.longest(prompt)
+        assert length == max((_common(prompt, t, grain) for t in known), default=0)
+        if found is not None:
+            assert tuple(found[0, 0, 0, :length, 0].int().tolist()) == prompt[:length]
+    assert store.bytes == sum(s.nbytes for s in store._states.values()) <= limit
+    assert set().union(*map(set, store._owners.values())) == set(store._states)
+    assert len(store) == len(known) > 3
+
+
+def _common(prompt: tuple[int, ...], known: tuple[int, ...], grain: int) -> int:
+    """How much of ``known`` may serve ``prompt``: all of it, or so many whole grains."""
+    if len(known) < len(prompt) and prompt[: len(known)] == known:
+        return len(known)
+    lengths = range(grain, min(len(prompt), len(known)), grain)
+    return max((n for n in lengths if prompt[:n] == known[:n]), default=0)
