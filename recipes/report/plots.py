@@ -6,8 +6,11 @@ serves light and dark; text stays text and takes the page's font.
 
 from __future__ import annotations
 
+import html
 import io
+import math
 import re
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import matplotlib
@@ -25,6 +28,7 @@ VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid", BAD: "--bad"} | {
 # Colours repeat after eight arms: the marker tells them apart
 MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆"}
 DASHES = {"method": "-", "sft": (0, (6, 2)), "control": (0, (2, 2))}
+LEGEND_WIDTH = 150  # points, of a chart that is a file of its own
 STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "verl-pi",
@@ -171,6 +175,38 @@ def _dress(axes: Axes, unit: str) -> None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.0f} %"))
     else:
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+
+
+def standalone(svg: str, style: str, legend: Sequence[dict[str, str]] = ()) -> str:
+    """A page's chart as a file of its own, in the light colours of the style sheet ``style``, with
+    the legend that the page shows once for all charts."""
+    light = dict(re.findall(r"(--[\w-]+):\s*([^;]+);", style[: style.index("@media")]))
+    width, height = map(float, re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)[0])
+    columns = max(int(width // LEGEND_WIDTH), 1)
+    entries = [
+        _legend_entry(style, 8 + LEGEND_WIDTH * (i % columns), height + 14 * (1 + i // columns))
+        for i, style in enumerate(legend)
+    ]
+    height += 14 * math.ceil(len(legend) / columns) + 6 * bool(legend)
+    size = f'width="{width:g}" height="{height:g}"'
+    svg = re.sub(r'viewBox="[^"]*"', f'viewBox="0 0 {width:g} {height:g}" {size}', svg, count=1)
+    svg = re.sub(r"(<svg[^>]*>)", rf'\1<rect {size} fill="var(--panel)"/>', svg, count=1)
+    svg = svg.replace("</svg>", "".join(entries) + "</svg>")
+    for name, value in light.items():
+        svg = svg.replace(f"var({name})", value)
+    svg = svg.replace("font-family: inherit", "font-family: system-ui, sans-serif")
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + svg
+
+
+def _legend_entry(style: dict[str, str], x: float, y: float) -> str:
+    dash = {"solid": "", "dashed": "6 2", "dotted": "2 2"}[style["dash"]]
+    name = html.escape(f"{style['marker']} {style['name']}".strip())
+    return (
+        f'<line x1="{x:g}" y1="{y - 4:g}" x2="{x + 24:g}" y2="{y - 4:g}" stroke-width="2" '
+        f'stroke="var({style["variable"]})" stroke-dasharray="{dash}"/>'
+        f'<text x="{x + 30:g}" y="{y:g}" style="font-size: 10px; font-family: inherit" '
+        f'fill="var(--ink)">{name}</text>'
+    )
 
 
 def labelled(svg: str, title: str, prefix: str) -> str:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ HIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uf
 def write_report(run_dir: Path | str) -> Path:
     """Write the three reports of a run, finished or cut short, and return report.html's path.
 
-    Files are replaced whole, so a reader never sees half a report. report.json and report.md are
+    The page's charts are written once more as files of their own, to ``figures/``. Files are
+    replaced whole, so a reader never sees half a report. report.json and report.md are
     written first and need no matplotlib.
 
     Raises:
@@ -35,32 +37,64 @@ def write_report(run_dir: Path | str) -> Path:
     _replace(run_dir / "report.json", text + "\n")
     shown = clean(report)
     _replace(run_dir / "report.md", markdown(shown))
-    _replace(run_dir / "report.html", html(shown))
+    drawn = draw(shown)
+    (run_dir / "figures").mkdir(exist_ok=True)
+    for name, svg in drawn.files.items():
+        _replace(run_dir / "figures" / f"{name}.svg", svg)
+    _replace(run_dir / "report.html", html(shown, drawn))
     return run_dir / "report.html"
 
 
-def html(report: dict[str, Any]) -> str:
-    """The page: one file, styles and charts inline. All text goes through autoescape."""
+@dataclass
+class Drawn:
+    """The page's charts, and what it says where there are none."""
+
+    charts: list[dict[str, str]] = field(default_factory=list)
+    legend: list[dict[str, str]] = field(default_factory=list)
+    wide: dict[str, dict[str, str] | None] = field(
+        default_factory=lambda: {"forest": None, "attempts": None}
+    )
+    files: dict[str, str] = field(default_factory=dict)
+    note: str = ""
+
+
+def draw(report: dict[str, Any]) -> Drawn:
+    """Every chart that the run has data for; none without matplotlib."""
     try:
         from recipes.report.comparing_plots import forest, success_by_attempt
-        from recipes.report.plots import charts, series_styles
+        from recipes.report.plots import charts, series_styles, standalone
     except ModuleNotFoundError as error:
-        figures, legend, wide = [], [], {"forest": None, "attempts": None}
-        plot_note = f"No charts: {error}. Install verl-pi[report] and run python -m recipes.report."
-    else:
-        figures, legend, plot_note = charts(report), series_styles(report), ""
-        wide = {"forest": forest(report), "attempts": success_by_attempt(report)}
+        return Drawn(
+            note=f"No charts: {error}. Install verl-pi[report] and run python -m recipes.report."
+        )
+    drawn = Drawn(charts(report), series_styles(report))
+    drawn.wide = {"forest": forest(report), "attempts": success_by_attempt(report)}
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    for name, chart in (
+        ("difference_to_baseline", drawn.wide["forest"]),
+        ("success_by_attempt", drawn.wide["attempts"]),
+    ):
+        if chart is not None:
+            drawn.files[name] = standalone(chart["svg"], style)
+    for chart in drawn.charts:
+        name = re.sub(r"\W+", "_", chart["title"].lower())
+        drawn.files[name] = standalone(chart["svg"], style, drawn.legend)
+    return drawn
+
+
+def html(report: dict[str, Any], drawn: Drawn) -> str:
+    """The page: one file, styles and charts inline. All text goes through autoescape."""
     environment = _environment(autoescape=True)
-    for chart in (*figures, *filter(None, wide.values())):
+    for chart in (*drawn.charts, *filter(None, drawn.wide.values())):
         chart["svg"] = Markup(chart["svg"])
     style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
     template = environment.get_template("report.html.j2")
     return template.render(
         r=report,
-        charts=figures,
-        **wide,
-        legend=legend,
-        plot_note=plot_note,
+        charts=drawn.charts,
+        **drawn.wide,
+        legend=drawn.legend,
+        plot_note=drawn.note,
         style=style,
         versions=json.dumps(report["versions"], indent=1, ensure_ascii=False),
     )

@@ -11,6 +11,7 @@ import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from run_writer import BASE, RunWriter, arm, by_name, raised, report_of, whole_run
@@ -72,6 +73,18 @@ def test_page_is_self_contained(whole: tuple[RunWriter, dict[str, Any]]) -> None
     assert "@import" not in page and "url(http" not in page
     assert len(elements.ids) == len(set(elements.ids))
     assert "var(--s0)" in page and "#0a0b00" not in page
+
+
+def test_every_chart_is_a_file_of_its_own_as_well(whole: tuple[RunWriter, dict[str, Any]]) -> None:
+    run, report = whole
+    files = sorted((run.path / "figures").glob("*.svg"))
+    assert {"held_out_pass_rate", "kl_to_the_teacher"} <= {file.stem for file in files}
+    for file in files:
+        svg = ElementTree.fromstring(file.read_text())
+        assert svg.get("width") and "var(--" not in file.read_text()
+    for file in files:
+        words = "".join(ElementTree.parse(file).getroot().itertext())
+        assert all(arm["name"] in words for arm in report["arms"]), file
 
 
 def test_no_matplotlib_means_no_charts_but_a_report(
