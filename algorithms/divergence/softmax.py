@@ -147,8 +147,10 @@ class _Sampled:
     values: dict[str, Tensor] = field(default_factory=dict)
 
     def block(self, inner: slice) -> _Sampled:
-        parts = (self.log_normaliser, self.slope)
-        return _Sampled(*(None if part is None else part[inner] for part in parts))
+        normaliser, slope = (
+            None if part is None else part[inner] for part in (self.log_normaliser, self.slope)
+        )
+        return _Sampled(normaliser, slope)
 
 
 def _look_at_sampled(

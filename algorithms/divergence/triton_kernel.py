@@ -1,5 +1,8 @@
 """The kernel itself. Importing this needs Triton."""
 
+# Triton's language has types of its own.
+# pyright: basic, reportOperatorIssue=false
+
 import triton
 import triton.language as tl
 

@@ -70,12 +70,12 @@ def draw(report: dict[str, Any]) -> Drawn:
     drawn = Drawn(charts(report), series_styles(report))
     drawn.wide = {"forest": forest(report), "attempts": success_by_attempt(report)}
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    for name, chart in (
-        ("difference_to_baseline", drawn.wide["forest"]),
-        ("success_by_attempt", drawn.wide["attempts"]),
+    for name, chart, legend in (
+        ("difference_to_baseline", drawn.wide["forest"], ()),
+        ("success_by_attempt", drawn.wide["attempts"], drawn.legend),
     ):
         if chart is not None:
-            drawn.files[name] = standalone(chart["svg"], style)
+            drawn.files[name] = standalone(chart["svg"], style, legend)
     for chart in drawn.charts:
         name = re.sub(r"\W+", "_", chart["title"].lower())
         drawn.files[name] = standalone(chart["svg"], style, drawn.legend)
