@@ -30,7 +30,12 @@ ALSO = {"data_prep/preview.py": {"algorithms.views"}}
 LIBRARIES_OF_ALGORITHMS = {"torch"}
 LIBRARIES_OF_VIEWS = {"torch", "transformers", "jinja2"}
 # Outside the runtime: the process that starts verl, and the comparison with verl's own scorer.
-VERL_OUTSIDE_RUNTIME = {"recipes/launch.py", "scripts/bench/verifiers.py"}
+VERL_OUTSIDE_RUNTIME = {
+    "recipes/launch.py",
+    "scripts/bench/_divergence_peers.py",
+    "scripts/bench/_step_workers.py",
+    "scripts/bench/verifiers.py",
+}
 
 
 def sources() -> list[Path]:
