@@ -82,21 +82,24 @@ def _is_faster(
     serve.
     """
     copy = replace(chunk, logits=chunk.logits.clone())
-    seconds = [math.inf, math.inf]
+    milliseconds = [math.inf, math.inf]
     try:
         for _ in range(ROUNDS):
             for index, call in enumerate((plain_pass, kernel_pass)):
-                seconds[index] = min(
-                    seconds[index], _milliseconds(lambda c=call: c(copy, job, needs_grad))
+                milliseconds[index] = min(
+                    milliseconds[index], _milliseconds(lambda c=call: c(copy, job, needs_grad))
                 )
     except Exception as error:
         logger.warning("divergence, %s: the kernel cannot run here: %s", name, error)
         return False
-    taken = "kernel" if seconds[1] < seconds[0] else "plain operations"
+    taken = "kernel" if milliseconds[1] < milliseconds[0] else "plain operations"
     logger.warning(
-        "divergence, %s: plain operations %.2f ms, kernel %.2f ms: %s taken", name, *seconds, taken
+        "divergence, %s: plain operations %.2f ms, kernel %.2f ms: %s taken",
+        name,
+        *milliseconds,
+        taken,
     )
-    return seconds[1] < seconds[0]
+    return milliseconds[1] < milliseconds[0]
 
 
 def _milliseconds(call: Callable[[], Any]) -> float:

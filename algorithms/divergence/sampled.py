@@ -20,7 +20,7 @@ class SampledTokens:
     Attributes:
         ids_T: integer ids.
         loss: a scalar to be minimised, a sum over tokens (policy gradient, nll), differentiable in
-            the log-probabilities; None for none. It is called for a few tokens at a time.
+            the log-probabilities; None for none. It is called once a chunk.
         temperature: of the log-probabilities, which need not be that of the divergence.
         reweight: factors of the divergence's weights (importance ratios), constants; None for none.
     """
