@@ -1,7 +1,7 @@
 """The kernel itself. Importing this needs Triton."""
 
 # Triton's language has types of its own.
-# pyright: basic, reportOperatorIssue=false
+# pyright: reportOperatorIssue=false
 
 import triton
 import triton.language as tl
