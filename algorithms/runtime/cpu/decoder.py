@@ -223,7 +223,7 @@ class Decoder:
         return self._advance(torch.stack([h for h in hidden if h is not None]), first)
 
     def _begun(self, prompt: tuple[int, ...], row: int) -> _Prefill:
-        """The row with what a finished one has in common with its prompt."""
+        """The row with what is kept of the finished one that its prompt goes on from."""
         states, known = self.finished.longest(prompt)
         if states is not None:
             self.cache.put(row, states, known)

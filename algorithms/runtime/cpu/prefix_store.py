@@ -1,28 +1,29 @@
-"""Keys and values of finished rows, kept for requests that begin with the same tokens.
+"""Keys and values of finished rows, kept for requests that go on where a row ended.
 
-A conversation that goes on is the case in point: its prompt is what was computed before, prompt and
-answer, plus a few new tokens. What is kept is bounded in bytes; the least recently used goes first.
+A conversation's next prompt is what was computed before, prompt and answer, plus a few new tokens.
+What is kept is bounded in bytes; the least recently used goes first.
+
+Only whole rows serve, not what other prompts have in common with them: keys and values computed
+elsewhere differ in their last bits, so a fresh prompt's answer would depend on which rows happened
+to be kept when it came, and a run could not be repeated.
 """
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from itertools import chain
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 Tokens = tuple[int, ...]
-
-# Besides their whole length, stored sequences are found by their first 16, 32, ... tokens, so that
-# prompts with a common beginning share it.
-GRAIN = 16
 
 
 class PrefixStore:
     """Sequences of tokens with their keys and values, ``[2, layer, head, position, dim]``."""
 
-    def __init__(self, limit_bytes: int, grain: int = GRAIN) -> None:
-        self.limit_bytes, self.grain = limit_bytes, grain
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
         self.clear()
 
     def __len__(self) -> int:
@@ -32,8 +33,6 @@ class PrefixStore:
         """Forget everything: other weights give other keys and values."""
         self.bytes = 0
         self._states: OrderedDict[Tokens, torch.Tensor] = OrderedDict()
-        # Of each beginning the sequences that have it; the last one serves.
-        self._owners: dict[Tokens, list[Tokens]] = {}
         self._lengths: Counter[int] = Counter()
 
     def put(self, tokens: Tokens, states: torch.Tensor) -> None:
@@ -45,39 +44,28 @@ class PrefixStore:
         self._states[tokens] = states
         self.bytes += states.nbytes
         self._lengths[len(tokens)] += 1
-        for beginning in self._beginnings(tokens):
-            self._owners.setdefault(beginning, []).append(tokens)
         while self.bytes > self.limit_bytes:
             self._drop(next(iter(self._states)))
 
     def longest(self, prompt: Tokens) -> tuple[torch.Tensor | None, int]:
-        """States of the longest known beginning of ``prompt`` that leaves a token to compute, and
-        how many positions of them to use; None and 0 without one."""
-        known = {length for length in self._lengths if length < len(prompt)}
-        grains = range(self.grain, len(prompt), self.grain)
-        for length in sorted(known.union(grains), reverse=True):
-            owners = self._owners.get(prompt[:length])
-            if owners:
-                self._states.move_to_end(owners[-1])
-                return self._states[owners[-1]], length
-        return None, 0
+        """States of the longest sequence which ``prompt`` goes on from, and its length; None and 0
+        without one."""
+        found = self._continued(prompt)
+        if found is None:
+            return None, 0
+        self._states.move_to_end(found)
+        return self._states[found], len(found)
 
     def continues(self, prompt: Tokens) -> bool:
         """Whether ``prompt`` goes on where a stored sequence ends."""
-        lengths = (length for length in self._lengths if length < len(prompt))
-        return any(prompt[:length] in self._states for length in lengths)
+        return self._continued(prompt) is not None
 
-    def _beginnings(self, tokens: Tokens) -> list[Tokens]:
-        lengths = chain(range(self.grain, len(tokens), self.grain), (len(tokens),))
-        return [tokens[:length] for length in lengths]
+    def _continued(self, prompt: Tokens) -> Tokens | None:
+        lengths = sorted((n for n in self._lengths if n < len(prompt)), reverse=True)
+        return next((prompt[:n] for n in lengths if prompt[:n] in self._states), None)
 
     def _drop(self, tokens: Tokens) -> None:
         self.bytes -= self._states.pop(tokens).nbytes
         self._lengths[len(tokens)] -= 1
         if not self._lengths[len(tokens)]:
             del self._lengths[len(tokens)]
-        for beginning in self._beginnings(tokens):
-            owners = self._owners[beginning]
-            owners.remove(tokens)
-            if not owners:
-                del self._owners[beginning]

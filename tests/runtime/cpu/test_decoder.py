@@ -169,7 +169,10 @@ def test_reuse_changes_nothing(new_model, prefix_bytes):
         assert [r.tokens for r in found] == [r.tokens for r in expected]
         for one, other in zip(found, expected, strict=True):
             assert one.log_probs == pytest.approx(other.log_probs, abs=5e-5)
-        asked = [(*r.prompt, *r.tokens[: 4 + i], 7) for i, r in enumerate(found)] + asked[:2]
+        cuts = (None if i % 2 else 4 + i for i in range(len(found)))
+        asked = [(*r.prompt, *r.tokens[:n], 7) for r, n in zip(found, cuts, strict=True)] + asked[
+            :2
+        ]
     assert keeping.finished.bytes <= prefix_bytes
     assert (keeping.reused_tokens > 0) or prefix_bytes == 2_000
 
@@ -187,16 +190,21 @@ def test_who_goes_on_is_not_kept_waiting(new_model):
     assert [r.request_id for r in finished] == ["on", "fresh"]
 
 
-def test_who_only_begins_alike_keeps_its_turn(new_model):
-    decoder = Decoder(new_model(), DecoderLimits(rows=1))
+def test_who_only_begins_alike_keeps_its_turn_and_its_last_bits(new_model):
+    """A fresh prompt's answer does not depend on what happens to be kept when it comes."""
     begin = tuple(range(1, 33))
+    asked = [(*begin[:30], end) for end in (47, 48, 49)]
+    decoder = Decoder(new_model(), DecoderLimits(rows=1))
     run(decoder, greedy([begin], max_tokens=3))
-    for name in "abc":
-        decoder.submit(Request(name, (*begin[:30], ord(name) - 50), SamplingParams(max_tokens=3)))
+    requests = greedy(asked, max_tokens=3)
+    for request in requests:
+        decoder.submit(request)
     finished = []
     while not decoder.idle:
         finished += decoder.step()
-    assert [r.request_id for r in finished] == ["a", "b", "c"] and decoder.reused_tokens
+    alone = run(Decoder(new_model(), DecoderLimits(rows=1)), greedy(asked, max_tokens=3))
+    assert finished == requests and decoder.reused_tokens == 0
+    assert [r.log_probs for r in requests] == [r.log_probs for r in alone]
 
 
 def test_a_continuation_near_the_end_of_the_context_beside_a_longer_one(reference, new_model):
