@@ -15,6 +15,8 @@ PROCESS_GB = 0.45
 CPU_PROCESSES = 8
 LEAN_WASM_GB = 3.3
 VLLM_ON_CPU_GB = 2.5
+# The CPU rollout's `kv_cache_gb` and `prefix_cache_gb`, which fill with long or many answers.
+CPU_ROLLOUT_CACHES_GB = 1.6
 
 
 def parameter_count(model_path: str) -> int:
@@ -64,9 +66,10 @@ def memory_estimate(config: Any, plan: Plan, parameters: int, lean: bool = True)
         ]
     processes = PROCESS_GB * CPU_PROCESSES
     judge = LEAN_WASM_GB if lean else 0.0
-    total = student + teacher + rollout + processes + judge
+    caches = 0.0 if config.rollout == "vllm" else CPU_ROLLOUT_CACHES_GB
+    total = student + teacher + rollout + caches + processes + judge
     return [
         f"memory            about {total:.1f} GB: student with optimiser {student:.1f}, teacher "
-        f"{teacher:.1f}, rollout {rollout:.1f}, processes {processes:.1f}, embedded Lean "
-        f"{judge}"
+        f"{teacher:.1f}, rollout {rollout:.1f} and its keys and values {caches:.1f}, processes "
+        f"{processes:.1f}, embedded Lean {judge}"
     ]

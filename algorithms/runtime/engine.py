@@ -16,6 +16,7 @@ from verl.utils.metric import AggregationType, Metric
 
 from algorithms.approximations import SAMPLED
 from algorithms.base import VIEWS, LossSettings
+from algorithms.runtime.shared_prompts import LAYOUT, SharedPrompts
 from algorithms.runtime.term_forward import bind
 from algorithms.runtime.term_requests import (
     PREFIX,
@@ -80,6 +81,8 @@ class TermEngineMixin:
     """Put before an ``FSDPEngineWithLMHead`` in the bases."""
 
     captured_head_VH: Tensor | None = None
+    # Whether the model's attention reads the layout of rows that share their prompts.
+    attends_shared_prompts = False
 
     def _build_module(self) -> torch.nn.Module:
         # verl's engines know their own model types only; ours differs in the forward alone.
@@ -103,6 +106,8 @@ class TermEngineMixin:
         positions_T, rows_T, ids_T = generated_tokens(
             micro_batch, _row_starts(micro_batch, model_inputs["input_ids"])
         )
+        if self.attends_shared_prompts:
+            positions_T = _share_prompts(micro_batch, model_inputs, positions_T)
         output_args["term_mode"] = mode
         if mode == "loss":
             request: Any = _loss_request(micro_batch, positions_T, rows_T, ids_T)
@@ -135,6 +140,22 @@ class TermEngineMixin:
         counts = torch.bincount(output_args["rows"], minlength=micro_batch.batch_size[0])
         rows = list(output[name].split(counts.tolist()))
         return {name: torch.nested.as_nested_tensor(rows, layout=torch.jagged)}
+
+
+def _share_prompts(
+    micro_batch: TensorDict, model_inputs: dict[str, Any], positions_T: Tensor
+) -> Tensor:
+    """Keep each prompt of a packed micro-batch once, in ``model_inputs``: the new positions."""
+    rows = micro_batch["input_ids"]
+    if model_inputs["input_ids"].shape != (1, rows.offsets()[-1]):
+        return positions_T  # padded
+    layout = SharedPrompts.of(rows, micro_batch["responses"].offsets().diff().tolist())
+    if layout is None:
+        return positions_T
+    for name in ("input_ids", "position_ids"):
+        model_inputs[name] = model_inputs[name].index_select(-1, layout.kept_U)
+    model_inputs[LAYOUT] = layout
+    return layout.places_F[positions_T]
 
 
 def _row_starts(micro_batch: TensorDict, input_ids: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from verl.utils import tensordict_utils as tu
 
 from algorithms.base import VIEWS
+from algorithms.runtime.shared_prompts import prompt_keys, prompts_together
 from algorithms.terms import TERMS
 
 # Fields of the queue that the engine does not need, and must not copy for every row.
@@ -42,7 +43,17 @@ def trained_views(data: TensorDict, group: dist.ProcessGroup | None) -> TensorDi
         index_R = torch.cat([index_R, torch.full((missing,), shortest)])
         views_R = torch.cat([views_R, torch.zeros(missing, dtype=views_R.dtype)])
         weights_R3 = torch.cat([weights_R3, weights_R3.new_zeros(missing, len(TERMS))])
+    order_R = _by_prompt(data, index_R, views_R)
+    index_R, views_R, weights_R3 = index_R[order_R], views_R[order_R], weights_R3[order_R]
     return chosen_views(data, index_R, views_R, weights_R3)
+
+
+def _by_prompt(data: TensorDict, index_R: Tensor, views_R: Tensor) -> list[int]:
+    """An order in which rows with the same prompt follow each other, for the sake of sharing it."""
+    responses = data["responses"].offsets().diff().tolist()
+    keys = [prompt_keys(data[name], responses) for name in ("input_ids", "teacher_input_ids")]
+    pairs = zip(index_R.tolist(), views_R.tolist(), strict=True)
+    return prompts_together([(view, keys[view][index]) for index, view in pairs])
 
 
 def _most_rows(rows: int, device: torch.device, group: dist.ProcessGroup | None) -> int:

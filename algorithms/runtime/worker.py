@@ -27,6 +27,7 @@ from verl.workers.engine_workers import ActorRolloutRefWorker, TrainingWorker
 from algorithms.base import VIEWS
 from algorithms.runtime import plugin
 from algorithms.runtime.engine import MODEL_TYPE, term_loss
+from algorithms.runtime.shared_prompts import prompt_keys, rows_to_keep_together
 from algorithms.runtime.teacher import (
     AdapterCopy,
     TeacherSettings,
@@ -78,6 +79,7 @@ class PrivilegedTrainingWorker(_training_worker()):  # type: ignore[misc]
             rows["reference_hidden"], head = self._reference_pass(rows)
             tu.assign_non_tensor(rows, reference_head=head)
         tu.assign_non_tensor(rows, term_mode="loss", term_counts=counts)
+        self._keep_groups_together(rows, self.engine_config.max_token_len_per_gpu)
         output = super().train_batch(rows)
         if self.teacher.kind == "ema":
             self._follow_student()
@@ -175,6 +177,7 @@ class PrivilegedTrainingWorker(_training_worker()):  # type: ignore[misc]
             # A live teacher is the engine that is training: do not offload it in between.
             disable_auto_offload=worker is self,
         )
+        worker._keep_groups_together(view, worker.engine_config.infer_max_token_len_per_gpu)
         worker.engine.captured_head_VH = None
         output = worker.infer_batch(view)
         head = worker.engine.captured_head_VH
@@ -182,6 +185,20 @@ class PrivilegedTrainingWorker(_training_worker()):  # type: ignore[misc]
         return output["hidden"].to(self.device_name), None if head is None else head.to(
             self.device_name
         )
+
+    def _keep_groups_together(self, rows: TensorDict, most_tokens: int | None) -> None:
+        """Tell verl which rows go into the same micro-batch, so that they share their prompt."""
+        if not (self.engine.attends_shared_prompts and self.engine_config.use_dynamic_bsz):
+            return
+        assert most_tokens is not None  # verl refuses dynamic micro-batches without a bound
+        size = rows_to_keep_together(
+            prompt_keys(rows["input_ids"], rows["responses"].offsets().diff().tolist()),
+            rows["input_ids"].offsets().diff().tolist(),
+            most_tokens,
+            rows["input_ids"].device,
+            self.engine.get_data_parallel_group(),
+        )
+        tu.assign_non_tensor(rows, force_group_size=size)
 
     def _follow_student(self) -> None:
         """One step of the moving average."""

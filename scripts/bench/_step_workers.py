@@ -17,9 +17,11 @@ from verl.workers.utils.padding import left_right_2_no_padding, no_padding_2_pad
 
 @dataclass(frozen=True)
 class Sizes:
-    """Rows of a step, and tokens of prompt, privileged information and response of a row."""
+    """Rows of a step, how many of them answer the same prompt, and tokens of prompt, privileged
+    information and response of a row."""
 
     rows: int
+    samples: int
     prompt: int
     privileged: int
     response: int
@@ -44,10 +46,13 @@ class Rows:
         lengths = torch.randint(
             sizes.response // 2, sizes.response + 1, (sizes.rows,), generator=generator
         )
+
+        def of_tasks(count: int) -> list[torch.Tensor]:
+            tasks = [ids(count) for _ in range(-(-sizes.rows // sizes.samples))]
+            return [tasks[row // sizes.samples] for row in range(sizes.rows)]
+
         return cls(
-            [ids(sizes.prompt) for _ in lengths],
-            [ids(sizes.privileged) for _ in lengths],
-            [ids(int(n)) for n in lengths],
+            of_tasks(sizes.prompt), of_tasks(sizes.privileged), [ids(int(n)) for n in lengths]
         )
 
 

@@ -6,7 +6,8 @@
 Both train verl's FSDP2 engine on one rank without Ray; sampling is left out, since both sample
 alike. GRPO: log-probabilities of the old policy, of the reference (a second copy of the weights),
 and the update. OPSD: the teacher's hidden states (the same weights, privileged information in the
-prompt) and the update. They take turns, and the median of each phase is shown.
+prompt) and the update, once as it is and once without sharing the prompts of a task's samples. They
+take turns, and the median of each phase is shown.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ PHASES: dict[str, dict[str, str]] = {
     "GRPO, verl": {"old log-probs": "", "reference log-probs": "", "update": ""},
     "OPSD": {"teacher": "", "update": ""},
     "OPSD with reward": {"teacher": "", "update": ""},
+    "OPSD, prompts not shared": {"teacher": "", "update": ""},
 }
 
 
@@ -60,12 +62,14 @@ def grpo_step(clock: Clock, actor: Any, reference: Any, rows: workers.Rows) -> N
 def opsd_step(clock: Clock, name: str, actor: Any, rows: workers.Rows) -> None:
     """The teacher's pass happens within the update: it is timed there and taken off."""
     batch = workers.opsd_batch(rows, reward=name.endswith("reward"))
-    plain = actor._reference_pass
+    plain, shares = actor._reference_pass, actor.engine.attends_shared_prompts
+    actor.engine.attends_shared_prompts = shares and not name.endswith("not shared")
     actor._reference_pass = lambda views: clock.run(name, "teacher", lambda: plain(views))
     try:
         clock.run(name, "update", lambda: actor.train_mini_batch(batch))
     finally:
         actor._reference_pass = plain
+        actor.engine.attends_shared_prompts = shares
     clock.seconds[name, "update"][-1] -= clock.seconds[name, "teacher"][-1]
 
 
@@ -81,14 +85,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    sizes = {"rows": 16, "prompt": 64, "privileged": 64, "response": 96, "micro-batch": 2048}
+    sizes = {
+        "rows": 16, "samples": 4, "prompt": 64, "privileged": 64, "response": 96,
+        "micro-batch": 2048,
+    }  # fmt: skip
     for name, default in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--model", help="the demonstration model by default")
     args = parser.parse_args()
-    given = workers.Sizes(args.rows, args.prompt, args.privileged, args.response, args.micro_batch)
+    names = [name.replace("-", "_") for name in sizes]
+    given = workers.Sizes(**{name: getattr(args, name) for name in names})
     model = args.model
     if model is None:
         from recipes.demo_model import ensure_demo_model
@@ -107,8 +115,8 @@ def main() -> None:
     clock = Clock()
     for _ in range(args.steps + 1):
         grpo_step(clock, actor, reference, rows)
-        opsd_step(clock, "OPSD", ours, rows)
-        opsd_step(clock, "OPSD with reward", ours, rows)
+        for name in list(PHASES)[1:]:
+            opsd_step(clock, name, ours, rows)
     report(clock, rows, args.threads, memory)
 
 

@@ -92,7 +92,32 @@ TWO_VIEWS = Scenario(
     settings=_PI_DISTILL,
 )
 
+
+def _of_tasks(rows: list[Row], tasks: int) -> list[Row]:
+    """The rows dealt to so few tasks, which share their prompts in both views."""
+    return [
+        {**row, "prompt": rows[i % tasks]["prompt"], "reference": rows[i % tasks]["reference"]}
+        for i, row in enumerate(rows)
+    ]
+
+
+# Groups as GRPO has them, the rows of a task not next to each other.
+GROUPED = Scenario(
+    [
+        {**row, "teacher_weights": [0.3 * (i % 3), 0.2, 0.0], "sampled_view": i % 2}
+        for i, row in enumerate(_of_tasks(_rows(_MIXED, seed=10), 2))
+    ],
+    settings=_PI_DISTILL,
+)
+# The students' prompts of five rows are equal, the teachers' of three.
+GROUPED_UNEVENLY = GROUPED.with_rows(
+    [{**row, "prompt": GROUPED.rows[int(i == 1)]["prompt"]} for i, row in enumerate(GROUPED.rows)]
+)
+
 SCENARIOS: dict[str, Scenario] = {
+    "grouped": GROUPED,
+    "grouped unevenly": GROUPED_UNEVENLY,
+    "grouped, same prompt": Scenario(_of_tasks(_SAME, 2)),
     "distill": Scenario(_rows([_DISTILL] * 4, seed=1)),
     "forward_kl": Scenario(
         _rows([_DISTILL] * 4, seed=1),

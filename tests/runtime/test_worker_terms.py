@@ -46,9 +46,10 @@ REGROUPED = {
     "split": "several micro-batches",
     "packed and split": "both",
     "checkpointing": "activations recomputed",
+    "packed, checkpointing": "rows packed, activations recomputed",
 }
 
-VARIANTS = ("packed", "split", "packed and split", "checkpointing")
+VARIANTS = ("packed", "split", "packed and split", "checkpointing", "packed, checkpointing")
 
 pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("world_size", WORLD_SIZES)]
 
@@ -149,7 +150,8 @@ def largest_gradient(seen: dict) -> float:
     return max(float(g.abs().max()) for g in seen["gradients"].values())
 
 
-TRAINING = [f"tied/{name}" for name in SCENARIOS if name not in ("same_prompt", "idle")]
+NOTHING_TO_LEARN = ("same_prompt", "idle", "grouped, same prompt")
+TRAINING = [f"tied/{name}" for name in SCENARIOS if name not in NOTHING_TO_LEARN]
 FROZEN_AND_UNTIED = [
     "frozen tied/mixture", "frozen tied/lopsided", "untied/mixture", "frozen untied/mixture",
     "trust region/mixture", "scaled/mixture", "plain path/mixture", "frozen plain path/mixture",
@@ -182,13 +184,15 @@ def test_the_loss_is_the_sum_of_its_terms(scenarios, name):
 def test_the_oracle_tells_the_settings_apart(expected, world_size):
     # Otherwise the comparisons above would prove little.
     losses = {name: round(values["loss"], 3) for name, values in expected.items()}
-    del losses["tied/same_prompt"], losses["tied/idle"]
+    for name in NOTHING_TO_LEARN:
+        del losses[f"tied/{name}"]
     assert len(set(losses.values())) == len(losses)
 
 
+@pytest.mark.parametrize("name", ["same_prompt", "grouped, same prompt"])
 @pytest.mark.parametrize("how", ["", *(f", {how}" for how in VARIANTS)])
-def test_equal_prompts_give_exactly_zero(scenarios, how):
-    seen = scenarios[f"tied/same_prompt{how}"]
+def test_equal_prompts_give_exactly_zero(scenarios, name, how):
+    seen = scenarios[f"tied/{name}{how}"]
     assert seen["loss"] == 0.0
     assert largest_gradient(seen) == 0.0
     assert seen["metrics"]["distill/kl"] == 0.0
@@ -227,6 +231,21 @@ def test_regrouping_both_views_changes_nothing(scenarios, how):
     assert seen["loss"] == pytest.approx(plain["loss"], rel=1e-6)
     assert distance(seen["gradients"], plain["gradients"]) < AMONG_THEMSELVES
     assert seen["metrics"] == pytest.approx(plain["metrics"], rel=AMONG_THEMSELVES)
+
+
+@pytest.mark.parametrize("how", VARIANTS)
+@pytest.mark.parametrize("name", ["grouped", "grouped unevenly"])
+def test_rows_that_share_their_prompt_are_as_if_each_had_its_own(scenarios, name, how):
+    seen, plain = scenarios[f"tied/{name}, {how}"], scenarios[f"tied/{name}"]
+    assert seen["loss"] == pytest.approx(plain["loss"], rel=1e-6)
+    assert distance(seen["gradients"], plain["gradients"]) < AMONG_THEMSELVES
+    assert seen["metrics"] == pytest.approx(plain["metrics"], rel=AMONG_THEMSELVES)
+
+
+def test_a_shared_prompt_is_computed_once(scenarios, world_size):
+    counts = scenarios["tokens computed"]
+    shared, alone = counts[: len(counts) // 2], counts[len(counts) // 2 :]
+    assert len(shared) == len(alone) and all(a < b for a, b in zip(shared, alone, strict=True))
 
 
 @pytest.mark.parametrize("estimator", ["exact", "k1"])

@@ -12,7 +12,7 @@ from typing import Any
 
 import tiny
 import torch
-from scenarios import MIXTURE, SCENARIOS, TWO_VIEWS, Scenario, padding_row
+from scenarios import GROUPED, MIXTURE, SCENARIOS, TWO_VIEWS, Scenario, padding_row
 
 from algorithms.runtime.teacher import TeacherSettings, parameters_of
 from algorithms.runtime.view_rows import trained_views
@@ -127,16 +127,36 @@ def run_scenarios(models: dict[str, str], rank: int, world_size: int) -> dict[st
         "split": {"max_token_len_per_gpu": SMALL},
         "packed and split": {"remove_padding": True, "max_token_len_per_gpu": SMALL},
         "checkpointing": {"checkpointing": True},
+        "packed, checkpointing": {"remove_padding": True, "checkpointing": True},
     }
     for name, settings in variants.items():
         variant = Trainee(models["tied"], *where, **settings)
         results[f"tied/mixture, {name}"] = variant.step(MIXTURE)
         results[f"tied/same_prompt, {name}"] = variant.step(SCENARIOS["same_prompt"])
         results[f"tied/two views, {name}"] = variant.step(TWO_VIEWS)
+        for scenario in ("grouped", "grouped unevenly", "grouped, same prompt"):
+            results[f"tied/{scenario}, {name}"] = variant.step(SCENARIOS[scenario])
+        if name == "packed":
+            results["tokens computed"] = tokens_computed(variant, GROUPED)
     bf16 = Trainee(models["tied"], *where, precision="bf16")
     results["bf16/mixture"] = bf16.step(MIXTURE)
     results["bf16/same_prompt"] = bf16.step(SCENARIOS["same_prompt"])
     return results
+
+
+def tokens_computed(trainee: Trainee, scenario: Scenario) -> list[int]:
+    """Of each of a step's calls of the model, with the prompts shared and not."""
+    counts = []
+    module = trainee.worker.engine.module
+    hook = module.register_forward_pre_hook(
+        lambda _, __, kwargs: counts.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    trainee.step(scenario)
+    trainee.worker.engine.attends_shared_prompts = False
+    trainee.step(scenario)
+    trainee.worker.engine.attends_shared_prompts = True
+    hook.remove()
+    return counts
 
 
 def _with_trust_region(student: Trainee) -> dict:

@@ -17,7 +17,8 @@ import torch
 from verl.workers import engine_workers
 from verl.workers.engine import EngineRegistry, FSDPEngineWithLMHead
 
-from algorithms.runtime.cpu.attention import BOUNDARIES, register_attention
+from algorithms.runtime.cpu.attention import BOUNDARIES, NAME, register_attention
+from algorithms.runtime.cpu.model import attends_to_everything
 from algorithms.runtime.cpu.threads import threads_per_process
 
 ENGINE_DEVICE = "cpu"
@@ -58,6 +59,9 @@ class CpuFSDPEngine(FSDPEngineWithLMHead):
 
     def _build_module(self):
         module = super()._build_module()
+        attention = getattr(module.config, "_attn_implementation", None)
+        whole = attends_to_everything(module.config.get_text_config())
+        self.attends_shared_prompts = attention == NAME and whole
         # verl writes the choice of attention into the model's own configuration, which goes into
         # every checkpoint; other programs do not know ours, and choose their own where none is set.
         vars(module.config).pop("attn_implementation", None)

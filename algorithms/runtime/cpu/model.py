@@ -13,7 +13,7 @@ from algorithms.runtime.cpu.packed_linear import PackedLinear, packing_supported
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 _WEIGHT = ".weight"
 
@@ -152,6 +152,18 @@ class RolloutModel:
                 self._packed[full_name + _WEIGHT] = packed
 
 
+def attends_to_everything(config: PretrainedConfig) -> bool:
+    """Whether every layer of a text model attends to all that came before."""
+    window = getattr(config, "sliding_window", None)
+    listed = getattr(config, "layer_types", None) is not None
+    windowed = not listed and window is not None and window < config.max_position_embeddings
+    return _attention_kinds(config) == {"full_attention"} and not windowed
+
+
+def _attention_kinds(config: PretrainedConfig) -> set[str]:
+    return set(getattr(config, "layer_types", None) or ["full_attention"])
+
+
 def check_supported(model: PreTrainedModel) -> None:
     """Refuse models whose layers attend otherwise than to everything before them.
 
@@ -160,14 +172,11 @@ def check_supported(model: PreTrainedModel) -> None:
             does not take its attention function from HF's registry.
     """
     config = model.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    window = getattr(config, "sliding_window", None)
-    listed = getattr(config, "layer_types", None) is not None
-    windowed = not listed and window is not None and window < config.max_position_embeddings
-    if kinds != {"full_attention"} or windowed:
+    if not attends_to_everything(config):
         raise UnsupportedModelError(
             f"the transformers rollout computes full attention only; {config.model_type!r} has "
-            f"{sorted(kinds)} with sliding_window={window}: use rollout.name=vllm"
+            f"{sorted(_attention_kinds(config))} with "
+            f"sliding_window={getattr(config, 'sliding_window', None)}: use rollout.name=vllm"
         )
     if not getattr(model, "_supports_attention_backend", False):
         raise UnsupportedModelError(
