@@ -252,7 +252,7 @@ class Decoder:
         if any(known):
             self.cache.begin_continuation(rows, known, new)
         else:
-            self.cache.begin_prefill(rows, width)
+            self.cache.begin_prefill(rows, new)
         hidden_BTH = self.model.hidden(ids_BT, positions_BT, self.cache)
         for i, row in enumerate(rows):
             self.rows[row].prompt_hidden_H = hidden_BTH[i, new[i] - 1].clone()

@@ -30,6 +30,9 @@ class RowCache:
         self.heads = heads
         self.head_dim = head_dim
         self.dtype = dtype
+        self.mask: torch.Tensor | None = None
+        # Of each row that is prefilled, its queries and what they may attend to; None: decoding.
+        self.spans: list[tuple[int, int]] | None = None
         self.keys: list[torch.Tensor] = []
         self.values: list[torch.Tensor] = []
         self.release()
@@ -88,12 +91,15 @@ class RowCache:
             for layer, of_layer in zip(store, known, strict=True):
                 layer[row, :, :positions] = of_layer[:, :positions]
 
-    def begin_prefill(self, rows: list[int], positions: int) -> None:
-        """The next forward pass computes ``positions`` positions of fresh rows ``rows``."""
+    def begin_prefill(self, rows: list[int], new: list[int]) -> None:
+        """The next forward pass computes the first ``new`` positions of each of fresh rows.
+
+        The model's input is padded on the right to the largest of ``new``.
+        """
         self._rows = torch.tensor(rows)
-        self._width = positions
+        self._width = max(new)
         self._store = self._store_fresh
-        self.mask = None
+        self.mask, self.spans = None, [(length, length) for length in new]
 
     def begin_continuation(self, rows: list[int], known: list[int], new: list[int]) -> None:
         """The next forward pass computes ``new`` positions of each row behind its ``known`` ones.
@@ -105,6 +111,7 @@ class RowCache:
         self._width = int((known_B + new_B).max())
         places_T = torch.arange(int(new_B.max()))
         self._real_BT = places_T < new_B[:, None]
+        self.spans = [(n, k + n) for k, n in zip(known, new, strict=True)]
         positions_BT = known_B[:, None] + places_T
         self._flat_rows = self._rows[:, None].expand_as(positions_BT)[self._real_BT]
         self._flat_positions = positions_BT[self._real_BT]
@@ -125,6 +132,7 @@ class RowCache:
         self._store = self._store_next
         self._count = count
         self._width = min(positions, -(-longest // 16) * 16)
+        self.spans = None
         places = torch.arange(count * self.heads).view(count, self.heads) * positions
         self._flat = (places + lengths[:, None]).flatten()
         hidden = torch.arange(self._width)[None, :] > lengths[:, None]
@@ -167,19 +175,30 @@ def rollout_attention(
 ) -> tuple[torch.Tensor, None]:
     """HF attention function: causal within a prefill, masked by row length behind known positions.
 
-    Prompts are padded on the right, so causality alone keeps padding out of every real position.
-    While decoding, the query heads that share a key head become the query positions of one
-    attention call, which spares repeating keys and values for grouped-query models.
+    A prompt is attended by itself, without the padding that its neighbours ask for: torch's kernel
+    sums in an order that depends on the number of queries, and a row's result must not depend on
+    what is computed beside it. While decoding, the query heads that share a key head become the
+    query positions of one attention call, which spares repeating keys and values for grouped-query
+    models.
 
     Shapes: query ``[row, head, new, dim]``; key and value ``[row, kv head, positions, dim]``;
     the result is ``[row, new, head, dim]``.
     """
     mask = None if row_cache is None else row_cache.mask
     rows, heads, new, dim = query.shape
-    if mask is None or new > 1:
-        out = scaled_dot_product_attention(
-            query, key, value, mask, is_causal=mask is None, scale=scaling, enable_gqa=True
-        )
+    spans = [(new, new)] * rows if row_cache is None else row_cache.spans
+    if spans is not None:
+        out = torch.zeros_like(query)
+        for row, (queries, keys) in enumerate(spans):
+            out[row, :, :queries] = scaled_dot_product_attention(
+                query[row : row + 1, :, :queries],
+                key[row : row + 1, :, :keys],
+                value[row : row + 1, :, :keys],
+                None if mask is None else mask[row : row + 1, :, :queries, :keys],
+                is_causal=mask is None,
+                scale=scaling,
+                enable_gqa=True,
+            )[0]
         return out.transpose(1, 2).contiguous(), None
     grouped = query.reshape(rows, key.shape[1], heads // key.shape[1], dim)
     out = scaled_dot_product_attention(grouped, key, value, mask, scale=scaling)

@@ -16,6 +16,7 @@ from algorithms.runtime.cpu.decoder import (
     Request,
 )
 from algorithms.runtime.cpu.model import WeightMismatchError
+from algorithms.runtime.cpu.packed_linear import packing_supported
 from algorithms.runtime.cpu.sampling import SamplingParams
 
 VOCAB = 97  # of the reference model in conftest.py
@@ -175,6 +176,23 @@ def test_reuse_changes_nothing(new_model, prefix_bytes):
         ]
     assert keeping.finished.bytes <= prefix_bytes
     assert (keeping.reused_tokens > 0) or prefix_bytes == 2_000
+
+
+@pytest.mark.skipif(
+    not packing_supported(torch.bfloat16), reason="this processor has no bf16 kernels in oneDNN"
+)
+@pytest.mark.parametrize("rows", [1, 5, 64])
+def test_in_bf16_an_answer_is_the_same_to_the_last_bit_whatever_is_beside_it(new_model, rows):
+    """A run can be repeated, though its requests come in another order and at other times."""
+    asked = prompts(9, seed=11)
+    beside = [tuple(1 + i % 90 for i in range(40, 90 + n)) for n in range(5)]
+    model = new_model(torch.bfloat16)
+    alone = run(Decoder(model), sampled(asked))
+    decoder = Decoder(model, DecoderLimits(rows=rows))
+    for request in sampled(beside, max_tokens=20):
+        decoder.submit(request)
+    for request, expected in zip(run(decoder, sampled(asked)), alone, strict=True):
+        assert (request.tokens, request.log_probs) == (expected.tokens, expected.log_probs)
 
 
 def test_who_goes_on_is_not_kept_waiting(new_model):
