@@ -262,10 +262,15 @@ def _compile_in_background() -> None:
     """Compile what a run imports while Lean and the model are being fetched: otherwise the first
     run's ten processes would all compile the same modules, each for itself."""
     code = "import algorithms.runtime.trainer, algorithms.runtime.sampling"
+    environment = {**os.environ, "VERL_PLATFORM": "cpu"}
+    # Containers often set it. Then no process would keep what it compiles, and each of a run's
+    # would take three times as long to import verl: write all of it, now, into our own .venv.
+    if environment.pop("PYTHONDONTWRITEBYTECODE", None):
+        code += "; import compileall, sys; compileall.compile_dir(sys.prefix, quiet=2)"
     with LOG.open("a") as log:
         subprocess.Popen(
             [str(PYTHON), "-c", code],
-            env={**os.environ, "VERL_PLATFORM": "cpu"},
+            env=environment,
             cwd=VENV,
             stdout=log,
             stderr=log,
