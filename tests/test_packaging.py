@@ -11,6 +11,7 @@ import sys
 import zipfile
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -155,6 +156,20 @@ def test_bootstrap_does_nothing_when_all_is_there(
     bootstrap.ensure(frozenset({"cpu", "lean"}))
     with pytest.raises(AssertionError, match="started an installation"):
         bootstrap.ensure(frozenset({"cpu", "report"}))
+
+
+def test_bootstrap_compiles_where_the_environment_says_not_to(
+    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    started: dict[str, Any] = {}
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setattr(bootstrap, "LOG", tmp_path / "log")
+    monkeypatch.setattr(
+        bootstrap.subprocess, "Popen", lambda command, **kw: started.update(kw, command=command)
+    )
+    bootstrap._compile_in_background()
+    assert "PYTHONDONTWRITEBYTECODE" not in started["env"]
+    assert "compileall" in started["command"][-1]
 
 
 def test_bootstrap_names_a_missing_python() -> None:

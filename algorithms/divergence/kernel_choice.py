@@ -76,12 +76,13 @@ def kernel_pass(chunk: Chunk, job: SoftmaxJob, needs_grad: bool) -> ChunkResult:
 def _is_faster(
     chunk: Chunk, job: SoftmaxJob, needs_grad: bool, plain_pass: Pass, name: tuple[Any, ...]
 ) -> bool:
-    """Times both in turns on a copy; the log has what came out.
+    """Times both in turns on copies; the log has what came out.
 
     A Triton that is there need not work (no compiler, an unknown device): then the plain operations
     serve.
     """
-    copy = replace(chunk, logits=chunk.logits.clone())
+    assert chunk.teacher_logits is not None
+    copy = replace(chunk, logits=chunk.logits.clone(), teacher_logits=chunk.teacher_logits.clone())
     milliseconds = [math.inf, math.inf]
     try:
         for _ in range(ROUNDS):

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from algorithms.divergence import kernel_choice
-from algorithms.divergence.kinds import DIVERGENCES
+from algorithms.divergence.kinds import DIVERGENCES, Pair, Softmax
 from algorithms.divergence.logits import PADDED_LOGIT, LogitMap, accumulator
 from algorithms.divergence.sampled import SampledTokens
 
 # The softmax goes through a chunk in blocks: on a CPU they stay in cache (measured with
 # scripts/bench/divergence.py), elsewhere they bound the scratch, a few float32 copies of a block.
-CPU_BLOCK_BYTES = 2**20
+CPU_BLOCK_BYTES = 2 * 2**20
 DEVICE_BLOCK_BYTES = 128 * 2**20
 
 
@@ -60,7 +60,7 @@ class Chunk:
 
     Attributes:
         logits: [n, V] products hidden @ head.T of the student; overwritten.
-        teacher_logits: the teacher's, None without a divergence.
+        teacher_logits: the teacher's, None without a divergence; overwritten.
         weights: [n] weights of the divergence.
         rows: [n] positions among all that were given.
         ids: [n] tokens whose statistics are wanted; sampled_ids: [n] the sampled tokens.
@@ -193,14 +193,14 @@ def _block_pass(
             sampled_grad = p.neg_().scatter_add_(1, block.sampled_ids.unsqueeze(1), ones)
             sampled_factor = sampled.slope / job.sampled.temperature
     if job.kind is not None:
-        assert block.teacher_logits is not None
-        log_p = _log_softmax(z, job.temperature, scratch.take("log_p", len(block)))
-        teacher_z = _logits(block.teacher_logits, job, scratch, "teacher_z")
-        log_q = _log_softmax(teacher_z, job.temperature, scratch.take("log_q", len(block)))
+        pair = _pair(z, block, job, scratch)
         if block.ids is not None:
-            values |= _statistics(log_p, log_q, block.ids)
-        divergence = DIVERGENCES[job.kind]
-        values["divergence"], grad = divergence(log_p, log_q, job.jsd_weight, needs_grad)
+            values |= _statistics(pair, block.ids)
+        if needs_grad:
+            # Alone and unmapped, the gradient goes right where it has to be.
+            direct = z is block.logits and sampled_grad is None
+            grad = z if direct else scratch.take("grad", len(block))
+        values["divergence"] = DIVERGENCES[job.kind](pair, job.jsd_weight, grad)
     factor = block.weights / job.temperature
     if needs_grad:
         total, factor = _combined(grad, factor, sampled_grad, sampled_factor)
@@ -209,8 +209,24 @@ def _block_pass(
             total.mul_(slope)
             if job.padded_V is not None:  # 0 * inf
                 total.masked_fill_(job.padded_V, 0.0)
-        block.logits.copy_(total)
+        if total is not block.logits:
+            block.logits.copy_(total)
     return values, factor * job.logit_map.scale
+
+
+def _pair(z: Tensor, block: Chunk, job: SoftmaxJob, scratch: _Scratch) -> Pair:
+    """Student and teacher at the divergence's temperature; the teacher's logits are used up."""
+    assert block.teacher_logits is not None
+    rows = len(block)
+    teacher_z = _logits(block.teacher_logits, job, scratch, "teacher_z")
+    if job.temperature != 1.0:
+        z = torch.div(z, job.temperature, out=scratch.take("scaled", rows))
+        teacher_z = teacher_z.div_(job.temperature)
+    return Pair(
+        Softmax.of(z, scratch.take("student", rows)),
+        Softmax.of(teacher_z, scratch.take("teacher", rows)),
+        scratch.take("room", rows),
+    )
 
 
 def _sampled_softmax(
@@ -243,14 +259,14 @@ def _combined(
     return sampled_grad, torch.ones_like(factor)
 
 
-def _statistics(log_p: Tensor, log_q: Tensor, ids_n: Tensor) -> dict[str, Tensor]:
+def _statistics(pair: Pair, ids_n: Tensor) -> dict[str, Tensor]:
     """What a step reports beside its divergence, [n] each."""
-    p, difference = log_p.exp(), log_p - log_q
+    student, normaliser = pair.student, pair.student.log_normaliser
     return {
-        "log_prob": log_p.gather(1, ids_n.unsqueeze(1)).squeeze(1),
-        "entropy": -(p * log_p).sum(-1),
-        "kl_student": p.mul_(difference).sum(-1),
-        "kl_teacher": -difference.mul_(log_q.exp()).sum(-1),
+        "log_prob": student.z.gather(1, ids_n.unsqueeze(1)).squeeze(1) - normaliser,
+        "entropy": normaliser - pair.mean(student.z, student.p),
+        "kl_student": pair.mean(pair.d, student.p) - pair.s,
+        "kl_teacher": pair.s - pair.mean(pair.d, pair.teacher.p),
     }
 
 
@@ -271,6 +287,8 @@ def _log_softmax(z: Tensor, temperature: float, out: Tensor) -> Tensor:
 
 
 def _block_tokens(logits_nV: Tensor) -> int:
-    size = CPU_BLOCK_BYTES if logits_nV.device.type == "cpu" else DEVICE_BLOCK_BYTES
-    itemsize = accumulator(logits_nV.dtype).itemsize
-    return max(1, size // (logits_nV.shape[1] * itemsize))
+    row_bytes = logits_nV.shape[1] * accumulator(logits_nV.dtype).itemsize
+    if logits_nV.device.type == "cpu":
+        # A softmax is parallel over rows.
+        return max(torch.get_num_threads(), CPU_BLOCK_BYTES // row_bytes)
+    return max(1, DEVICE_BLOCK_BYTES // row_bytes)
