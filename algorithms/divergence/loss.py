@@ -65,8 +65,8 @@ def divergence_loss(
         weights_T: [T] constant weights w_t, any sign; all ones by default.
         mask_T: [T], bool or 0/1: positions to visit; all by default.
         temperature: divides student's and teacher's logits; > 0. D is not rescaled by its square.
-        chunk_tokens: positions per chunk. `auto` keeps one [chunk, V] buffer near 64 MiB on a
-            CPU and 512 MiB elsewhere.
+        chunk_tokens: positions per chunk. `auto` keeps one [chunk, V] buffer near 128 MiB on a
+            CPU and 512 MiB elsewhere, but takes 256 positions at least.
         jsd_weight: w of `jsd`, strictly between 0 and 1. At w -> 0, JSD / w tends to the forward
             KL and at w -> 1, JSD / (1 - w) to the reverse KL, while JSD itself vanishes.
         teacher_head_weight_VH: [V, H'] head of a teacher with weights of its own (frozen, EMA);

@@ -235,6 +235,7 @@ class _HeadGradient:
     def total(self) -> Tensor:
         """The gradient, in the head's dtype; zeros without a chunk."""
         found = self.product_VH if self.sum_VH is None else self.sum_VH
+        self.product_VH = None  # before another copy is made
         return torch.zeros_like(self.head_VH) if found is None else found.to(self.head_VH.dtype)
 
 
