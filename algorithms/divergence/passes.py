@@ -211,8 +211,8 @@ class _HeadGradient:
     """The sum over chunks of left.T @ right. One product needs no sum and stays in its dtype; more
     are added up in the accumulator's.
 
-    Products are added to zeros rather than written to fresh memory: on a CPU that is up to a sixth
-    faster (measured; see docs/divergence.md).
+    The first product is added to zeros rather than written to fresh memory: on a CPU that was no
+    slower, and in some runs faster (docs/divergence.md).
     """
 
     def __init__(self, head_VH: Tensor) -> None:

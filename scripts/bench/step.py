@@ -23,11 +23,11 @@ from typing import Any
 import _step_workers as workers
 import torch
 
-PHASES: dict[str, dict[str, str]] = {
-    "GRPO, verl": {"old log-probs": "", "reference log-probs": "", "update": ""},
-    "OPSD": {"teacher": "", "update": ""},
-    "OPSD with reward": {"teacher": "", "update": ""},
-    "OPSD, prompts not shared": {"teacher": "", "update": ""},
+PHASES = {
+    "GRPO, verl": ("old log-probs", "reference log-probs", "update"),
+    "OPSD": ("teacher", "update"),
+    "OPSD with reward": ("teacher", "update"),
+    "OPSD, prompts not shared": ("teacher", "update"),
 }
 
 

@@ -1,19 +1,17 @@
-"""Packed rows with a common prompt: the layout, and that a model sees each row as if alone."""
+"""Packed rows with a common prompt: the layout, and which rows stay together.
+
+That a model sees each row as if alone is tested with the attention (cpu/test_attention.py)."""
 
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 from tiny import free_port
-from transformers import LlamaConfig, LlamaModel
 
-from algorithms.runtime.cpu.attention import NAME, register_attention
 from algorithms.runtime.shared_prompts import (
-    LAYOUT,
     SharedPrompts,
     prompt_keys,
     prompts_together,
@@ -66,38 +64,6 @@ def test_rows_with_an_empty_prompt_share_nothing():
     rows: Rows = [([], [1, 2]), ([], [1, 2]), ([4], [5]), ([4], [6])]
     layout = layout_of(rows)
     assert [segment.prompt for segment in layout.segments] == [None, None, None, 2, 2]
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_hidden_states_and_gradients_are_those_of_the_rows_alone(seed):
-    register_attention()
-    rows = [(prompt, response or [5]) for prompt, response in some_rows(seed)]
-    models = []
-    for attention in ("eager", NAME):
-        torch.manual_seed(0)
-        config: Any = LlamaConfig(
-            vocab_size=31, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-            num_attention_heads=4, num_key_value_heads=2, initializer_range=0.3,
-        )  # fmt: skip
-        config._attn_implementation = attention
-        models.append(LlamaModel(config))
-    alone, shared = models
-    ids = jagged(rows)
-    expected = torch.cat([alone(row[None]).last_hidden_state[0] for row in ids.unbind()])
-    layout = layout_of(rows)
-    positions = torch.cat([torch.arange(len(row)) for row in ids.unbind()])
-    got = shared(
-        ids.values()[layout.kept_U][None],
-        position_ids=positions[layout.kept_U][None],
-        use_cache=False,
-        **{LAYOUT: layout},
-    ).last_hidden_state[0][layout.places_F]
-    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
-    weight = torch.randn(expected.shape, generator=torch.Generator().manual_seed(2))
-    (expected * weight).sum().backward()
-    (got * weight).sum().backward()
-    for one, other in zip(alone.parameters(), shared.parameters(), strict=True):
-        torch.testing.assert_close(other.grad, one.grad, rtol=1e-3, atol=1e-4)
 
 
 def test_rows_are_ordered_by_prompt_and_otherwise_stay():

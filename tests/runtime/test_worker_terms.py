@@ -245,7 +245,8 @@ def test_rows_that_share_their_prompt_are_as_if_each_had_its_own(scenarios, name
 def test_a_shared_prompt_is_computed_once(scenarios, world_size):
     counts = scenarios["tokens computed"]
     shared, alone = counts[: len(counts) // 2], counts[len(counts) // 2 :]
-    assert len(shared) == len(alone) and all(a < b for a, b in zip(shared, alone, strict=True))
+    assert len(shared) >= 2  # the teacher's pass and the update
+    assert all(a < b for a, b in zip(shared, alone, strict=True))
 
 
 @pytest.mark.parametrize("estimator", ["exact", "k1"])
